@@ -1,0 +1,1 @@
+"""HL7 orders in, DICOM modality worklist out, MPPS back as HL7 status messages."""

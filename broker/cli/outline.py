@@ -1,0 +1,65 @@
+"""A whole order as lines of text for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+INDENT = "  "
+
+
+def outline(order: dict[str, Any]) -> Iterator[str]:
+    """Give the lines of one order as `looking.orders_of` has read it."""
+    issuer = f" of {order['issuer']}" if order["issuer"] else ""
+    yield printable(f"order {order['accession']}{issuer}")
+    for flag in order["flags"]:
+        yield printable(f"{INDENT}! {flag}")
+    yield f"{INDENT}patient"
+    yield from _attributes(order["patient"]["attributes"], 2)
+    yield f"{INDENT}request"
+    yield from _attributes(order["attributes"], 2)
+    for procedure in order["procedures"]:
+        yield printable(f"{INDENT}procedure {procedure['id']}")
+        yield from _attributes(procedure["attributes"], 2)
+        for step in procedure["steps"]:
+            yield from _step(step)
+    yield from _messages(order)
+
+
+def printable(text: object) -> str:
+    """Make a stored value safe for a terminal: control characters could steer it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def _step(step: dict[str, Any]) -> Iterator[str]:
+    yield printable(f"{INDENT * 2}step {step['id']}  {step['status']}")
+    yield from _attributes(step["attributes"], 3)
+    for performed in step["mpps"]:
+        yield printable(f"{INDENT * 3}MPPS {performed['sop_instance_uid']}  {performed['status']}")
+        yield from _attributes(performed["attributes"], 4)
+
+
+def _messages(order: dict[str, Any]) -> Iterator[str]:
+    for message in order["pending"]:
+        since = _moment(message["created"])
+        said = f"{message['note']} ({message['control_id']})".strip()
+        yield printable(f"{INDENT}to {message['ris']} since {since}: {said}")
+    for letter in order["dead_letters"]:
+        said = f"{letter['note']} ({letter['control_id']}): {letter['cause']}"
+        yield printable(f"{INDENT}! refused by {letter['ris']}: {said}")
+
+
+def _attributes(attributes: dict[str, Any], depth: int) -> Iterator[str]:
+    for keyword, value in sorted(attributes.items()):
+        if value and isinstance(value, list) and isinstance(value[0], dict):
+            for item in value:
+                yield f"{INDENT * depth}{keyword}"
+                yield from _attributes(item, depth + 1)
+        else:
+            text = "\\".join(value) if isinstance(value, list) else value
+            yield printable(f"{INDENT * depth}{keyword}: {text}")
+
+
+def _moment(epoch_s: float) -> str:
+    return f"{datetime.fromtimestamp(epoch_s, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,245 @@
+"""`broker probe …`: be the RIS or the scanner for a moment, against any peer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.probe.address import Address, Unreachable, parse_address
+
+if TYPE_CHECKING:
+    from broker.probe.scanner import Attributes, Scanner, Status
+
+NEGATIVE = 1
+
+app = typer.Typer(no_args_is_help=True, help="Pretend to be a RIS or a scanner.")
+mpps = typer.Typer(no_args_is_help=True, help="Report a performed procedure step.")
+app.add_typer(mpps, name="mpps")
+
+
+def register(program: typer.Typer) -> None:
+    """Add `probe` to the program."""
+    program.add_typer(app, name="probe")
+
+
+def _read_address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _option_to(default_port: int) -> typer.models.OptionInfo:
+    example = f"e.g. 127.0.0.1:{default_port}"
+    option: typer.models.OptionInfo = typer.Option(
+        "--to", parser=_read_address, metavar="HOST:PORT", help=f"The peer, {example}."
+    )
+    return option
+
+
+Hl7Peer = Annotated[Address, _option_to(2575)]
+DicomPeer = Annotated[Address, _option_to(11112)]
+Called = Annotated[str, typer.Option(help="The peer's AE title.")]
+Calling = Annotated[str, typer.Option(help="Our AE title.")]
+Deadline = Annotated[float, typer.Option("--deadline", min=0.1, help="Seconds to wait.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def send(
+    file: Annotated[Path, typer.Argument(help="HL7 messages; - reads standard input.")],
+    to: Hl7Peer,
+    deadline: Deadline = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Send the messages of a file over MLLP and print the acknowledgements; 1 if one is refused."""
+    from broker.probe import ris
+
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}") from error
+    messages = ris.read_messages(raw)
+    if not messages:
+        raise typer.BadParameter(f"{file}: no line begins with MSH and a field separator")
+    with _exit_codes():
+        answers = ris.send(to, messages, deadline_s=deadline)
+    if as_json:
+        typer.echo(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False))
+    else:
+        for answer in answers:
+            typer.echo(f"{answer.code} {answer.control_id} {answer.text}".rstrip())
+    if not all(ris.accepted(answer) for answer in answers):
+        raise typer.Exit(NEGATIVE)
+
+
+@app.command()
+def echo(
+    to: DicomPeer, called: Called = "BROKER", calling: Calling = "PROBE", deadline: Deadline = 10.0
+) -> None:
+    """Verify a DICOM peer with C-ECHO."""
+    with _exit_codes():
+        status = _scanner(to, called, calling, deadline).echo()
+    _end(status, f"{to} answered C-ECHO", as_json=False)
+
+
+@app.command()
+def find(
+    to: DicomPeer,
+    called: Called = "BROKER",
+    calling: Calling = "PROBE",
+    modality: str = "",
+    date: Annotated[str, typer.Option(help="YYYYMMDD, a range, or today.")] = "",
+    patient_id: str = "",
+    patient_name: Annotated[str, typer.Option(help="e.g. 'MUSTER*'")] = "",
+    accession: str = "",
+    station: Annotated[str, typer.Option(help="The scheduled station's AE title.")] = "",
+    deadline: Deadline = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for the worklist as a scanner does; 1 when it is empty."""
+    from broker.probe.scanner import worklist_keys
+
+    keys = worklist_keys(
+        modality=modality,
+        date=f"{_now():%Y%m%d}" if date == "today" else date,
+        patient_id=patient_id,
+        patient_name=patient_name,
+        accession=accession,
+        station_ae=station,
+    )
+    with _exit_codes():
+        items = _scanner(to, called, calling, deadline).find(keys)
+    _print_items(items, as_json=as_json)
+    if not items:
+        raise typer.Exit(NEGATIVE)
+
+
+@mpps.command("start")
+def start(
+    accession: str,
+    to: DicomPeer,
+    step: Annotated[str, typer.Option(help="Which step, by its ID, where there are several.")] = "",
+    called: Called = "BROKER",
+    calling: Calling = "PROBE",
+    deadline: Deadline = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Begin the scheduled step of an accession number; prints the MPPS UID for `complete`."""
+    from broker.probe.scanner import new_uid, worklist_keys
+
+    scanner = _scanner(to, called, calling, deadline)
+    uid = new_uid()
+    with _exit_codes():
+        item = _chosen(scanner.find(worklist_keys(accession=accession)), accession, step)
+        status = scanner.mpps_start(item, uid=uid, now=_now())
+    _end(status, uid, as_json=as_json)
+
+
+@mpps.command("complete")
+def complete(
+    uid: str,
+    to: DicomPeer,
+    called: Called = "BROKER",
+    calling: Calling = "PROBE",
+    deadline: Deadline = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """End the step of an MPPS UID as COMPLETED."""
+    with _exit_codes():
+        status = _scanner(to, called, calling, deadline).mpps_complete(uid, now=_now())
+    _end(status, f"{uid} COMPLETED", as_json=as_json)
+
+
+@mpps.command("discontinue")
+def discontinue(
+    uid: str,
+    to: DicomPeer,
+    reason: Annotated[str, typer.Option(help="DCM code of CID 9300.")] = "110513",
+    called: Called = "BROKER",
+    calling: Calling = "PROBE",
+    deadline: Deadline = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """End the step of an MPPS UID as DISCONTINUED."""
+    with _exit_codes():
+        scanner = _scanner(to, called, calling, deadline)
+        status = scanner.mpps_discontinue(uid, now=_now(), reason=reason)
+    _end(status, f"{uid} DISCONTINUED", as_json=as_json)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """69 where the peer is not there or not talking, 1 where it says no."""
+    from broker.hl7.refusal import Refusal
+    from broker.probe.scanner import QueryFailed
+
+    try:
+        yield
+    except Unreachable as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(os.EX_UNAVAILABLE) from error
+    except QueryFailed as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(NEGATIVE) from error
+    except Refusal as error:
+        typer.echo(f"the answer is no acknowledgement: {error}", err=True)
+        raise typer.Exit(NEGATIVE) from error
+
+
+def _scanner(to: Address, called: str, calling: str, deadline_s: float) -> Scanner:
+    from broker.probe.scanner import Scanner
+
+    return Scanner(to, called, calling, deadline_s)
+
+
+def _chosen(items: list[Attributes], accession: str, step_id: str) -> Attributes:
+    from broker.probe.scanner import STEP
+
+    steps = [(item.get(STEP) or [{}])[0] for item in items]
+    ids = [str(scheduled.get("ScheduledProcedureStepID", "")) for scheduled in steps]
+    by_step = dict(zip(ids, items, strict=True))
+    if step_id in by_step:
+        return by_step[step_id]
+    if len(items) == 1 and not step_id:
+        return items[0]
+    found = f"steps {', '.join(sorted(by_step))}: say --step" if items else "nothing is scheduled"
+    typer.echo(f"accession {accession}: {found}", err=True)
+    raise typer.Exit(NEGATIVE)
+
+
+def _print_items(items: list[Attributes], *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from broker.probe.narrator import worklist_rows, worklist_table
+
+    if as_json:
+        typer.echo(json.dumps(items, ensure_ascii=False, indent=2))
+    elif sys.stdout.isatty():
+        Console().print(worklist_table(items))
+    else:
+        for row in worklist_rows(items):
+            typer.echo("\t".join(row))
+
+
+def _end(status: Status, said: str, *, as_json: bool) -> None:
+    """Print what came of it; a status other than Success ends with 1."""
+    if as_json:
+        typer.echo(json.dumps({"said": said, "status": int(status), "comment": status.comment}))
+    else:
+        typer.echo(said if not status else f"{said}: status {status}", err=bool(status))
+    if status:
+        raise typer.Exit(NEGATIVE)
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()

@@ -1,0 +1,1 @@
+"""DOOR people ↔ us: health and metrics over HTTP."""

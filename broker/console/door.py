@@ -1,0 +1,81 @@
+"""Opens the console: an HTTP server that runs until SIGTERM and then lets answers finish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Generator, Mapping
+
+import uvicorn
+
+from broker.console.pages import application
+from broker.settings import Address, Settings
+from broker.store import reads
+from broker.store.executors import AsyncStore, StoreUnavailable
+
+DRAIN_S = 10
+CONNECTIONS = 100
+STORE_LOOK_S = 0.1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, except that signals are ours: it would raise SIGTERM again after draining."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def serve(
+    settings: Settings, *, ready: Callable[[Mapping[str, str]], None], instance: int = 0
+) -> None:
+    """Serve health and metrics until SIGTERM or SIGINT; returns when the last answer is out.
+
+    Answers from the start; `ready` is called with where it listens once the store answers too.
+    """
+    del instance  # one console process is enough: it keeps nothing
+    asyncio.run(_serve(settings, ready))
+
+
+async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None]) -> None:
+    listening = _listen(settings.console.listen)
+    bound = Address(*listening.getsockname()[:2])
+    store = AsyncStore(settings.redis.url)
+    server = _Server(
+        uvicorn.Config(
+            application(store, [ris.name for ris in settings.ris]),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listening]))
+            if await _store_answers(store, server):
+                ready({"console": str(bound)})
+    finally:
+        await store.close()
+
+
+async def _store_answers(store: AsyncStore, server: _Server) -> bool:
+    """Wait until it does; False when the door is to close before."""
+    while not server.should_exit:
+        try:
+            return await store.run(reads.ping())
+        except StoreUnavailable:
+            await asyncio.sleep(STORE_LOOK_S)
+    return False
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server(address, family=family)

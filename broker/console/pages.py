@@ -1,0 +1,43 @@
+"""The pages of the console: /healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from broker.console.health import Health, look
+from broker.store.executors import AsyncStore
+
+NEVER_CACHED = {"Cache-Control": "no-store"}
+
+
+def application(store: AsyncStore, ris: Iterable[str]) -> Starlette:
+    """Build the pages over a store; `ris` names those whose pending messages are shown."""
+    names = tuple(ris)
+
+    async def now() -> Health:
+        return await look(store, names, now=time.time())
+
+    async def healthz(_: Request) -> Response:
+        """Say that this process lives, whatever else does."""
+        return PlainTextResponse("ok\n", headers=NEVER_CACHED)
+
+    async def readyz(_: Request) -> Response:
+        """Say whether orders can be taken, hop by hop; 503 when they cannot."""
+        health = await now()
+        status = 503 if health.refusal else 200
+        return JSONResponse(health.report(), status_code=status, headers=NEVER_CACHED)
+
+    async def metrics(_: Request) -> Response:
+        """Give the metrics of all processes and of the store, in Prometheus' text format."""
+        shown = (await now()).exposition()
+        return Response(shown, media_type=CONTENT_TYPE_PLAIN_0_0_4, headers=NEVER_CACHED)
+
+    pages = (healthz, readyz, metrics)
+    return Starlette(routes=[Route(f"/{page.__name__}", page) for page in pages])

@@ -1,0 +1,1 @@
+"""Bytes ↔ DIMSE: PDUs, association negotiation, messages and identifiers. No socket, no clock."""

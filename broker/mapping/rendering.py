@@ -1,0 +1,131 @@
+"""Events to HL7 messages: an outbound mapping names fields and where each comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydicom.datadict import keyword_dict
+
+from broker.hl7.message import NULL
+from broker.hl7.writing import Component, Line, write
+from broker.mapping.compiling import Compiler
+from broker.mapping.dictionaries import path_mistake
+from broker.mapping.document import Node
+from broker.mapping.evaluation import Closure, Evaluation
+from broker.mapping.rules import OutboundFile
+
+OUTBOUND_NAMES = frozenset({"now", "control_id"})
+FIELD = re.compile(r"([A-Z][A-Z0-9]{2})-([1-9]\d?)(?:\.([1-9]\d?))?(?:\.([1-9]\d?))?")
+KEYWORDS = frozenset(keyword_dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A field of the message: numbers count from 1, 0 means the whole."""
+
+    segment: str
+    field: int
+    component: int = 0
+    subcomponent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """One line of an outbound mapping."""
+
+    place: Place
+    read: Closure | None
+    constant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A compiled mapping of events to messages."""
+
+    name: str
+    message: tuple[str, str]
+    version: str
+    fields: tuple[Filled, ...]
+
+    def render(self, event: Mapping[str, Any], *, control_id: str, now: datetime) -> str:
+        """The HL7 text of an event given by DICOM keyword; the same arguments give the same text.
+
+        MSH-7, 9, 10 and 12 come from here. A segment of which the event says nothing is left out.
+        """
+        stamp = now.strftime("%Y%m%d%H%M%S")
+        evaluation = Evaluation(
+            names={"now": stamp, "control_id": control_id}, attributes=dict(event)
+        )
+        segments: dict[str, dict[int, list[Component]]] = {"MSH": {}}
+        said = {"MSH"}
+        for line in self.fields:
+            value = line.constant if line.read is None else line.read(evaluation)
+            if not value or value == NULL:
+                continue
+            if line.read is not None:
+                said.add(line.place.segment)
+            _put(segments.setdefault(line.place.segment, {}), line.place, value)
+        header = {7: [stamp], 9: list(self.message), 10: [control_id], 12: [self.version]}
+        segments["MSH"] = {11: ["P"], **segments["MSH"], **header}  # type: ignore[dict-item]
+        lines: list[Line] = [(name, fields) for name, fields in segments.items() if name in said]
+        return write(lines)
+
+
+def _put(fields: dict[int, list[Component]], place: Place, value: Any) -> None:
+    components = fields.setdefault(place.field, [])
+    if not place.component:
+        components[:] = [str(each) for each in value] if isinstance(value, list) else [str(value)]
+        return
+    text = str(value[0] if isinstance(value, list) else value)
+    components.extend([""] * (place.component - len(components)))
+    if not place.subcomponent:
+        components[place.component - 1] = text
+        return
+    held = components[place.component - 1]
+    parts = held if isinstance(held, list) else [held]
+    parts.extend([""] * (place.subcomponent - len(parts)))
+    parts[place.subcomponent - 1] = text
+    components[place.component - 1] = parts
+
+
+def compile_outbound(file: OutboundFile, root: Node, folder: Path) -> tuple[Outbound, Compiler]:
+    """The mapping, and the compiler with its complaints; useless when there are any."""
+    compiler = Compiler(root, folder, (file.version,), OUTBOUND_NAMES)
+    compiler.add_tables(file.tables)
+    kind, _, trigger = file.message.partition("^")
+    if not (kind and trigger):
+        complaint = root.at(["message"]).complaint("is not a message type", "as ORM^O01")
+        compiler.complaints.append(complaint)
+    fields = []
+    scope = compiler.scope(KEYWORDS)
+    for key, rule in file.fields.items():
+        place = _place(compiler, root.at(["fields"]), key, file.version)
+        node = root.at(["fields", key])
+        if (rule.from_ is None) == (rule.const is None):
+            compiler.complaints.append(node.complaint("needs one source: 'from' or 'const'"))
+        elif rule.from_ is None:
+            fields.append(Filled(place, None, rule.const or ""))
+        else:
+            closure, _ = compiler.expression(node.at(["from"]), scope)
+            fields.append(Filled(place, closure))
+    outbound = Outbound(file.mapping, (kind, trigger), file.version, tuple(fields))
+    return outbound, compiler
+
+
+def _place(compiler: Compiler, fields: Node, key: str, version: str) -> Place:
+    match = FIELD.fullmatch(key)
+    if match is None:
+        hint = "write segment-field, as ORC-5 or ORC-2.1"
+        compiler.complaints.append(fields.key_complaint(key, f"'{key}' is not a field", hint))
+        return Place("ZZZ", 1)
+    segment, *numbers = match.groups()
+    field, component, subcomponent = (int(number or 0) for number in numbers)
+    wrong = path_mistake((version,), segment, field, component, subcomponent)
+    if wrong:
+        compiler.complaints.append(fields.key_complaint(key, *wrong))
+    return Place(segment, field, component, subcomponent)

@@ -1,0 +1,1 @@
+"""Scanner ↔ us: the DICOM door (C-ECHO, worklist C-FIND, MPPS)."""

@@ -1,0 +1,252 @@
+"""One message, from its bytes to its answer, without a socket: decode, map, apply, commit, ACK."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from broker.hl7.acknowledgement import answers, is_acknowledgement, read_acknowledgement
+from broker.hl7.charsets import decode
+from broker.hl7.header import Header, read_header
+from broker.hl7.message import batch, parse
+from broker.hl7.refusal import Location, NotHL7, Refusal
+from broker.mapping.applying import Source, changes
+from broker.mapping.loading import Bundle
+from broker.orders.arrival import Arrival
+from broker.orders.metrics import OrdersMetrics
+from broker.store import keys, reads
+from broker.store.commit import Change, Commit, Committed, Conflict, Guard, Repeat, commit
+from broker.store.executors import AsyncStore, StoreUnavailable
+from broker.worklist import changes as asked
+from broker.worklist.apply import Applied, Reason, Refused, Sender, apply_all
+from broker.worklist.finding import identifiers, wanted
+from broker.worklist.records import Order
+
+ATTEMPTS: Final = 100
+"""Commits of one message that lost a race before we give up and let the sender resend."""
+
+# HL7 table 0357: a wrong patient is no matter of this message's form, so AR; the rest is AE
+REASONS: Final[dict[Reason, str]] = {
+    Reason.WRONG_PATIENT: "205",
+    Reason.NO_PATIENT: "101",
+    Reason.NO_ACCESSION: "101",
+    Reason.INCOMPLETE: "101",
+}
+_PLACE: Final = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+))?")
+_FRAME_SEPARATOR: Final = b"\x1c"  # cannot occur in a payload
+
+log = structlog.get_logger("orders")
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long the duplicate guard and the aliases of former keys are kept."""
+
+    guard: timedelta
+    alias: timedelta
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Everything that answering a message needs; `ids` gives MSH-10s of our own."""
+
+    store: AsyncStore
+    bundle: Bundle
+    zone: ZoneInfo
+    keep: Retention
+    ids: Iterator[str]
+    clock: Callable[[], datetime]
+    metrics: OrdersMetrics
+
+    async def accept(self, raw: bytes) -> list[bytes] | None:
+        """Answer one MLLP block: payloads to send in order, None to close without an answer."""
+        try:
+            messages = batch(raw)
+        except Refusal as refusal:
+            return await self.refuse(refusal, raw)
+        answered: list[bytes] = []
+        for message in messages:
+            payloads = await self._answer(message)
+            if payloads is None:
+                return None
+            answered += payloads
+        return answered
+
+    async def refuse(self, refusal: Refusal, raw: bytes) -> list[bytes] | None:
+        """Answer and archive bytes that never became a message."""
+        try:
+            header = read_header(raw)
+        except NotHL7:
+            header = None
+        return await self._settled(Arrival(raw, header, self.clock()), None, refusal)
+
+    async def _answer(self, raw: bytes) -> list[bytes] | None:
+        try:
+            header = read_header(raw)
+        except NotHL7 as refusal:
+            return await self._settled(Arrival(raw, None, self.clock()), None, refusal)
+        arrived = Arrival(raw, header, self.clock())
+        if is_acknowledgement(header):
+            log.warning("an acknowledgement came in as a message", source=header.sender)
+            return await self._settled(arrived, None, None, note="acknowledgement")
+        source = self.bundle.source(header)
+        try:
+            return await self._apply(arrived, header, source)
+        except Refused as refused:
+            return await self._settled(arrived, source, _refusal(refused))
+        except Refusal as refusal:
+            return await self._settled(arrived, source, refusal)
+        except StoreUnavailable as problem:
+            return self._unavailable(arrived, source, problem)
+
+    async def _apply(self, arrived: Arrival, header: Header, source: Source) -> list[bytes] | None:
+        decoded = decode(arrived.raw, header, source.charset)
+        if decoded.repaired:
+            log.warning(
+                "MSH-18 does not fit the bytes", source=header.sender, read_as=decoded.codec
+            )
+        message = parse(decoded.text, decoded.codec)
+        inbound = self.bundle.accepting(header)
+        groups = changes(inbound, source, message, received=arrived.at, site_zone=self.zone)
+        sender = Sender(header.sender, source.issuer, header.sent)
+        for _ in range(ATTEMPTS):
+            outcome = await self._attempt(arrived, groups, sender, inbound.name)
+            if not isinstance(outcome, Conflict):
+                return outcome
+            self.metrics.conflict()
+        raise StoreUnavailable("other messages kept changing the same records")
+
+    async def _attempt(
+        self, arrived: Arrival, groups: Sequence[asked.Change], sender: Sender, mapping: str
+    ) -> list[bytes] | Conflict:
+        """Read, apply, commit once; AA is given only after the commit."""
+        everything = wanted(
+            (group.attributes for group in groups),
+            sender.issuer,
+            orders_of_patients=any(group.action is asked.Action.PATIENT for group in groups),
+        )
+        read = await self.store.run(reads.lookup(everything))
+        applied = apply_all(groups, read.known, sender)
+        payloads = self._payloads(arrived, None)
+        changed = list(_differences(read, applied))
+        held = {i for order in read.known.orders.values() for i in identifiers(order)}
+        outcome = await self.store.run(
+            commit(
+                Commit(
+                    at=arrived.at,
+                    changes=changed,
+                    aliases=[("order", old, new) for old, new in applied.renamed.items()],
+                    alias_keep_s=int(self.keep.alias.total_seconds()),
+                    guard=Guard(
+                        arrived.digest,
+                        _FRAME_SEPARATOR.join(payloads),
+                        int(self.keep.guard.total_seconds()),
+                    ),
+                    archived=arrived.archived(
+                        "applied", applied.notes, payloads, _orders(changed), mapping
+                    ),
+                    empty=[keys.numbers(*i) for i in everything.identifiers if i not in held],
+                )
+            )
+        )
+        if isinstance(outcome, Repeat):
+            self.metrics.repeat()
+            return self._repeated(arrived, outcome.answer)
+        if isinstance(outcome, Committed):
+            if "stale" in applied.notes:
+                self.metrics.stale()
+            orders = list(_orders(changed))
+            self._log(arrived, payloads, orders=orders, notes=list(applied.notes))
+            return payloads
+        return outcome
+
+    # --- answers
+
+    def _payloads(self, arrived: Arrival, refusal: Refusal | None) -> list[bytes]:
+        return answers(arrived.header, refusal, stored=True, control_ids=self.ids, now=arrived.at)
+
+    async def _settled(
+        self, arrived: Arrival, source: Source | None, refusal: Refusal | None, note: str = ""
+    ) -> list[bytes] | None:
+        """Archive a message that changes nothing, then answer it."""
+        payloads = self._payloads(arrived, refusal)
+        notes = (f"{refusal}" if refusal else note,)
+        outcome = "refused" if refusal else "ignored"
+        try:
+            if refusal and source:
+                remembered = await self.store.run(reads.remembered(arrived.digest))
+                if remembered is not None:
+                    return self._repeated(arrived, remembered)
+            archived = arrived.archived(outcome, notes, payloads, (), "")
+            await self.store.run(commit(Commit(at=arrived.at, archived=archived)))
+        except StoreUnavailable as problem:
+            return self._unavailable(arrived, source, problem)
+        if refusal:
+            self.metrics.refused(refusal.code)
+            self._log(arrived, payloads, reason=f"{refusal}")
+        return payloads
+
+    def _repeated(self, arrived: Arrival, answer: bytes) -> list[bytes]:
+        payloads = answer.split(_FRAME_SEPARATOR) if answer else []
+        self._log(arrived, payloads, note="repeat")
+        return payloads
+
+    def _unavailable(
+        self, arrived: Arrival, source: Source | None, problem: StoreUnavailable
+    ) -> list[bytes] | None:
+        """Nothing is stored, so nothing is promised: close, or AE/AR where a source wants it."""
+        self.metrics.store_unavailable()
+        log.error("store unavailable", problem=f"{problem}", **arrived.facts)
+        policy = source.when_store_down if source else "close"
+        if policy == "close" or arrived.header is None:
+            self._log(arrived, (), reason="closed without an answer")
+            return None
+        refusal = Refusal(
+            "the broker cannot store messages at the moment",
+            code="207",
+            remedy="resend",
+            acknowledgement="AR" if policy == "AR" else "AE",
+        )
+        payloads = answers(
+            arrived.header, refusal, stored=False, control_ids=self.ids, now=arrived.at
+        )
+        self._log(arrived, payloads, reason=f"{refusal}")
+        return payloads
+
+    def _log(self, arrived: Arrival, payloads: Sequence[bytes], **facts: object) -> None:
+        code = "+".join(read_acknowledgement(payload).code for payload in payloads)
+        seconds = (self.clock() - arrived.at).total_seconds()
+        source = arrived.header.sender if arrived.header else "unknown"
+        self.metrics.answered(source, arrived.message_type, code, seconds)
+        log.info("message", ack=code, took_ms=round(seconds * 1000, 1), **arrived.facts, **facts)
+
+
+def _differences(read: reads.Read, applied: Applied) -> Iterator[Change]:
+    """Give every record that counts: changed ones are written, the rest must be as read."""
+    former = {new: old for old, new in applied.renamed.items()}
+    for key, order in applied.known.orders.items():
+        before = read.known.orders.get(former.get(key, key))
+        if order is not before:
+            yield Change(read.revision(before or order), before, order)
+    for key, patient in applied.known.patients.items():
+        known = read.known.patients.get(key)
+        yield Change(read.revision(patient), known, patient)
+
+
+def _orders(changed: Sequence[Change]) -> tuple[str, ...]:
+    return tuple(c.after.key for c in changed if isinstance(c.after, Order))
+
+
+def _refusal(refused: Refused) -> Refusal:
+    """Give a refusal of the worklist the answer that its sender deserves."""
+    found = _PLACE.match(refused.location)
+    location = Location(found[1], int(found[2] or 1), int(found[3] or 0)) if found else None
+    return Refusal(
+        refused.fact, code=REASONS[refused.reason], location=location, remedy=refused.remedy
+    )

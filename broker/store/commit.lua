@@ -1,0 +1,48 @@
+-- The one way to write. All of it happens or nothing does.
+--   KEYS[1]  prefix        KEYS[2]  guard key, or '' for none
+--   ARGV     1 when it frees space, guard seconds, guard answer,
+--            number of preconditions, then (key, expected revision | 'empty') each,
+--            number of records, then (key, value | '' to delete) each,
+--            number of commands, then (length, word …) each
+-- A record's value is stored behind its revision, 12 digits: the compare reads only those.
+local prefix, guard = KEYS[1], KEYS[2]
+local refused = redis.call('GET', prefix .. 'refuse-writes')
+if refused and ARGV[1] ~= '1' then return {'refused', refused} end
+if guard ~= '' then
+  local answer = redis.call('GET', guard)
+  if answer then return {'repeat', answer} end
+end
+
+local at = 3
+local function take()
+  at = at + 1
+  return ARGV[at]
+end
+
+for _ = 1, tonumber(take()) do
+  local key, expected = take(), take()
+  if expected == 'empty' then
+    if redis.call('EXISTS', key) == 1 then return {'conflict', key} end
+  elseif redis.call('GETRANGE', key, 0, 11) ~= expected then
+    return {'conflict', key}
+  end
+end
+
+local revision = string.format('%012d', redis.call('INCR', prefix .. 'revision'))
+for _ = 1, tonumber(take()) do
+  local key, value = take(), take()
+  if value == '' then
+    redis.call('DEL', key)
+  else
+    redis.call('SET', key, revision .. value)
+  end
+end
+
+for _ = 1, tonumber(take()) do
+  local words = {}
+  for word = 1, tonumber(take()) do words[word] = take() end
+  redis.call(unpack(words))
+end
+
+if guard ~= '' then redis.call('SET', guard, ARGV[3], 'EX', ARGV[2]) end
+return {'committed', revision}

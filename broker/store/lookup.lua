@@ -1,0 +1,62 @@
+-- Everything that a message names, read at one moment.
+--   KEYS[1]  prefix
+--   ARGV[1]  JSON: orders, patients (keys), identifiers ([kind, value]), orders_of_patients
+-- Answers four flat lists: orders (key, value), patients (key, value), aliases (asked, actual).
+local prefix, asked = KEYS[1], cjson.decode(ARGV[1])
+local orders, patients, aliases, seen = {}, {}, {}, {}
+
+-- A record outweighs an alias, and an alias to nothing is none: either may outlive the other.
+local function resolved(kind, key)
+  local actual = key
+  for _ = 1, 8 do -- a chain of merges is followed, a circle is left
+    if redis.call('EXISTS', prefix .. kind .. ':' .. actual) == 1 then break end
+    actual = redis.call('GET', prefix .. 'alias:' .. kind .. ':' .. actual)
+    if not actual then return key end
+  end
+  if actual ~= key then
+    aliases[#aliases + 1] = kind .. ':' .. key
+    aliases[#aliases + 1] = actual
+  end
+  return actual
+end
+
+local function read_patient(key)
+  key = resolved('patient', key)
+  local name = prefix .. 'patient:' .. key
+  if seen[name] then return end
+  seen[name] = true
+  local value = redis.call('GET', name)
+  if value then
+    patients[#patients + 1] = key
+    patients[#patients + 1] = value
+  end
+end
+
+local function read_order(key)
+  key = resolved('order', key)
+  local name = prefix .. 'order:' .. key
+  if seen[name] then return end
+  seen[name] = true
+  local value = redis.call('GET', name)
+  if value then
+    orders[#orders + 1] = key
+    orders[#orders + 1] = value
+    read_patient(cjson.decode(string.sub(value, 13)).patient)
+  end
+end
+
+for _, key in ipairs(asked.orders) do read_order(key) end
+for _, pair in ipairs(asked.identifiers) do
+  for _, key in ipairs(redis.call('SMEMBERS', prefix .. 'by-' .. pair[1] .. ':' .. pair[2])) do
+    read_order(key)
+  end
+end
+for _, key in ipairs(asked.patients) do
+  read_patient(key)
+  if asked.orders_of_patients then
+    for _, order in ipairs(redis.call('SMEMBERS', prefix .. 'orders-of:' .. resolved('patient', key))) do
+      read_order(order)
+    end
+  end
+end
+return {orders, patients, aliases}

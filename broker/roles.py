@@ -18,7 +18,8 @@ from pathlib import Path
 import structlog
 
 from broker.settings import Address, Settings
-from broker.store import external
+from broker.store import external, reserve
+from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.store.server import (
     DataLock,
     DataTooNew,
@@ -31,6 +32,7 @@ from broker.store.server import (
 ROLES = ("orders", "modality", "updates", "console")
 LISTENING = {"orders": "hl7", "modality": "dicom", "console": "console"}
 DRAIN_S = 25.0
+DISK_LOOK_S = 2.0
 PORT_PATIENCE_S = 5.0
 EXTERNAL_PATIENCE_S = 30.0
 REDIS_CRASHES, REDIS_CRASH_WINDOW_S = 5, 60.0
@@ -95,7 +97,8 @@ def run(
         _refuse_taken_ports(settings, wanted)
         url = server.url if server else settings.redis.url
         environ = _environ(config, server)
-        return asyncio.run(Supervisor(doors, url, server, environ, announce).run())
+        disk_reserve = settings.redis.disk_reserve
+        return asyncio.run(Supervisor(doors, url, server, environ, announce, disk_reserve).run())
 
 
 def instances(settings: Settings, role: str) -> int:
@@ -203,8 +206,10 @@ class Supervisor:
         server: EmbeddedServer | None,
         environ: Mapping[str, str],
         announce: Callable[[str], None],
+        disk_reserve: int = 0,
     ) -> None:
         self._doors = doors
+        self._disk_reserve = disk_reserve
         self._url = url
         self._server = server
         self._environ = environ
@@ -223,6 +228,7 @@ class Supervisor:
         tasks = [asyncio.create_task(self._keep_open(door)) for door in self._doors]
         if self._server is not None:
             tasks.append(asyncio.create_task(self._keep_redis(self._server)))
+            tasks.append(asyncio.create_task(self._watch_disk(self._server)))
         code = await self._exit_code
         for task in tasks:
             task.cancel()
@@ -315,6 +321,19 @@ class Supervisor:
                 await asyncio.to_thread(server.wait_until_ready)
             except ServerProblem as problem:
                 log.error("redis does not start", why=str(problem))
+
+    async def _watch_disk(self, server: EmbeddedServer) -> None:
+        """Refuse writes before the disk is full; reads go on, and all resumes by itself."""
+        store, told = AsyncStore(server.url), None
+        while True:
+            reason = reserve.shortage(server.folder, self._disk_reserve)
+            if bool(reason) != told:
+                with suppress(StoreUnavailable):
+                    await store.run(reserve.refuse_writes(reason))
+                    told = bool(reason)
+                    if reason:
+                        log.error("writes are refused", why=reason)
+            await asyncio.sleep(DISK_LOOK_S)
 
     async def _close_doors(self) -> None:
         """SIGTERM to every door, which finishes what it has begun; SIGKILL after the grace time."""

@@ -169,6 +169,7 @@ class Redis(Section):
     accept_loss: bool = False
     server: Path | None = None
     max_memory: Size = 2**30
+    disk_reserve: Size = 100 * 2**20
 
     @model_validator(mode="before")
     @classmethod

@@ -95,11 +95,11 @@ def _whole(
             }
             for procedure in order.procedures
         ],
-        "pending": [message for name in ris for message in _pending(store, name, order.key)],
+        "pending": [message for name in ris for message in _pending(store, name, order.mailbox)],
         "dead_letters": [
             {key: letter.get(key) for key in ("ris", "control_id", "note", "cause", "parked")}
             for letter in store.run(outbox.dead_letters(DEAD_LETTERS_LOOKED_AT))
-            if letter.get("order") == order.key
+            if letter.get("order") == order.mailbox
         ],
     }
 

@@ -18,7 +18,10 @@ _OF_THE_SCANNER: Final = frozenset({SCHEDULED_ITEMS, "PatientID", "Modality"})
 
 @dataclass(frozen=True)
 class Notice:
-    """One status message to be: flat attributes of order, step and performed step by keyword."""
+    """One status message to be: flat attributes of order, step and performed step by keyword.
+
+    `order` is the order's mailbox.
+    """
 
     order: str
     procedure: str
@@ -37,7 +40,7 @@ def notices(performed: Performed, known: Known) -> Iterator[Notice]:
         for item in items(order, patient):
             if (item.procedure.id, item.step.id) == (reference.procedure, reference.step):
                 attributes = _flat(item.attributes, performed)
-                yield Notice(order.key, item.procedure.id, attributes)
+                yield Notice(order.mailbox, item.procedure.id, attributes)
 
 
 def _flat(item: Attributes, performed: Performed) -> Attributes:

@@ -124,6 +124,8 @@ def _schedule(change: Change, known: Known, sender: Sender) -> Applied:
         }
     )
     _demand_type_1(change, order, patient)
+    if not _open(order):
+        notes = (*notes, "finished")
     if renamed:
         known = known.without_order(next(iter(renamed)))
     return Applied(known.with_order(order), notes, renamed)
@@ -312,7 +314,9 @@ def _renamed(
     if key is None or key == order.key or known.order(key) is order or guessed or poorer:
         return order, {}
     issuer = accession_issuer(attributes, sender.issuer)
-    renamed = order.model_copy(update={"accession": accession, "issuer": issuer})
+    renamed = order.model_copy(
+        update={"accession": accession, "issuer": issuer, "first_key": order.mailbox}
+    )
     return renamed, {order.key: renamed.key}
 
 

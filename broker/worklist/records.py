@@ -105,7 +105,8 @@ class Procedure(Record):
 class Order(Record):
     """An Imaging Service Request: one accession number of one issuer.
 
-    `source` scopes its placer and filler numbers, `flags` tell people what was odd about it.
+    `source` scopes its placer and filler numbers, `flags` tell people what was odd about it,
+    `first_key` is the key it had before its accession number was corrected.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -117,11 +118,17 @@ class Order(Record):
     procedures: tuple[Procedure, ...] = ()
     sent: dict[str, str] = {}
     flags: tuple[str, ...] = ()
+    first_key: str = ""
 
     @property
     def key(self) -> str:
         """Issuer and accession number, joined."""
         return joined(self.issuer, self.accession)
+
+    @property
+    def mailbox(self) -> str:
+        """Name the order for its status messages: a rename must not let one overtake another."""
+        return self.first_key or self.key
 
     def steps(self) -> Iterator[tuple[Procedure, Step]]:
         """Give every step with its procedure."""

@@ -33,6 +33,7 @@ from tests.store.writing import (
     order,
     patient,
     read,
+    whole,
     write,
 )
 
@@ -304,7 +305,7 @@ def test_writers_racing_for_one_patient_converge_to_the_newest(
 
     def orders(mine: Store) -> None:
         for n in range(1, 40, 2):
-            said = {"PatientID": "1", "PatientName": f"N{n:02}", "AccessionNumber": f"A{n % 4}"}
+            said = whole(PatientName=f"N{n:02}", AccessionNumber=f"A{n % 4}")
             apply(mine, Sender("RIS|H", "H", f"202601011200{n:02}"), (Action.SCHEDULE, said))
 
     def updates(mine: Store) -> None:
@@ -324,11 +325,7 @@ def test_every_group_of_racing_messages_about_one_order_is_kept(
     def writer(number: int) -> Any:
         def work(mine: Store) -> None:
             for n in range(8):
-                said = {
-                    "PatientID": "1",
-                    "AccessionNumber": "A1",
-                    "RequestedProcedureID": f"R{number}-{n}",
-                }
+                said = whole(RequestedProcedureID=f"R{number}-{n}")
                 apply(mine, Sender(f"S{number}", "H", ""), (Action.SCHEDULE, said))
 
         return work
@@ -346,11 +343,11 @@ def test_two_patients_racing_for_one_filler_number_do_not_both_get_it(
     def taker(number: int) -> Any:
         def work(mine: Store) -> None:
             for n in range(10):
-                said = {
-                    "PatientID": f"{number}",
-                    "AccessionNumber": f"A{number}-{n}",
-                    "FillerOrderNumberImagingServiceRequest": f"F{n}",
-                }
+                said = whole(
+                    PatientID=f"{number}",
+                    AccessionNumber=f"A{number}-{n}",
+                    FillerOrderNumberImagingServiceRequest=f"F{n}",
+                )
                 try:
                     apply(mine, Sender(f"S{number}", "H", ""), (Action.SCHEDULE, said))
                 except Refused:
@@ -367,7 +364,7 @@ def test_two_patients_racing_for_one_filler_number_do_not_both_get_it(
 def test_the_same_message_through_two_doors_at_once_is_applied_once(
     store: Store, redis_server: EmbeddedServer
 ) -> None:
-    said = {"PatientID": "1", "AccessionNumber": "A1"}
+    said = whole()
     outcomes = []
 
     def send(mine: Store) -> None:

@@ -95,6 +95,24 @@ def _numbers(stored: Order) -> Any:
     return identifiers(stored)
 
 
+def whole(**said: Any) -> Attributes:
+    """What one ORC group says that leaves no type 1 key of its worklist item empty."""
+    step = {
+        "ScheduledStationAETitle": "CT1",
+        "ScheduledProcedureStepStartDate": "20260101",
+        "ScheduledProcedureStepStartTime": "0800",
+        "Modality": "CT",
+        **said.pop("step", {}),
+    }
+    return {
+        "PatientID": "1",
+        "PatientName": "DOE^JOHN",
+        "AccessionNumber": "A1",
+        "ScheduledProcedureStepSequence": [step],
+        **said,
+    }
+
+
 def everything(store: Store, skip: tuple[str, ...] = ()) -> dict[str, object]:
     """Every key of the store with its value, whatever its type; for comparing."""
     found: dict[str, object] = {}

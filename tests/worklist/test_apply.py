@@ -416,12 +416,6 @@ def test_one_message_may_replace_a_procedure_by_another() -> None:
     assert applied.notes == ()
 
 
-def test_a_group_without_steps_does_not_swallow_the_next() -> None:
-    first, second = two()
-    known = said(NW, {**first, STEPS: []}, second)
-    assert len(only_order(known).procedures) == 2
-
-
 def test_completed_is_final_for_order_messages() -> None:
     known, _ = say(said(NW, group()), CM, group(), by=sender(T2))
     for action in (NW, XO, CA, DC):
@@ -654,3 +648,49 @@ def test_everything_that_a_message_may_touch_is_asked_for() -> None:
         ("placer", "HOSP|P1"),
         ("study", "1.2"),
     }
+
+
+# --- nothing that would answer a query with an empty type 1 key
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "ScheduledStationAETitle",
+        "ScheduledProcedureStepStartDate",
+        "ScheduledProcedureStepStartTime",
+        "Modality",
+        "PatientName",
+    ],
+)
+@pytest.mark.parametrize("action", [NW, XO])
+def test_an_order_that_lacks_a_type_1_key_is_refused(missing: str, action: Action) -> None:
+    """20."""
+    whole = group(step()) if missing != "PatientName" else group(PatientName="-")
+    whole[STEPS] = [{k: v for k, v in one.items() if k != missing} for one in whole[STEPS]]
+    with pytest.raises(Refused, match=missing) as refused:
+        said(action, whole)
+    assert refused.value.reason is Reason.INCOMPLETE
+    assert refused.value.location == "ORC[1]"
+
+
+def test_what_an_earlier_message_said_need_not_be_said_again() -> None:
+    bare = {"AccessionNumber": "A1", "PatientID": "123", STEPS: [{"Modality": "MR"}]}
+    known, _ = say(said(NW, group()), XO, bare, by=sender(T2))
+    assert listed(known)[0].attributes[STEPS][0]["Modality"] == "MR"
+
+
+def test_a_renamed_order_keeps_its_mailbox() -> None:
+    """Else a COMPLETED under the new number could overtake an IN PROGRESS under the old one."""
+    known = said(Action.SCHEDULE, group(**{FILLER: "F1"}))
+    known, _ = say(known, Action.UPDATE, group(AccessionNumber="A2", **{FILLER: "F1"}))
+    [order] = known.orders.values()
+    assert (order.key, order.mailbox) == ("HOSP|A2", "HOSP|A1")
+
+
+def test_an_order_for_a_finished_accession_is_noted() -> None:
+    """It is on nobody's list: somebody has to see that."""
+    known = said(Action.SCHEDULE, group())
+    known, _ = say(known, Action.COMPLETE, group())
+    _, applied = say(known, Action.SCHEDULE, group(), by=sender("20260102120000"))
+    assert applied.notes == ("finished",)

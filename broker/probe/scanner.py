@@ -100,15 +100,16 @@ class Scanner:
 
         Raises QueryFailed on a failure status.
         """
-        items: list[Attributes] = []
         with self._association(WORKLIST) as association:
-            answers = association.send_c_find(to_dataset(keys), WORKLIST)
-            for response, identifier in answers:
-                status = self._status(response)
-                if status in _PENDING and identifier is not None:
-                    items.append(to_values(identifier))
-                elif status != SUCCESS:
-                    raise QueryFailed(self.to, status)
+            # Read to the end before anything is judged: an answer left unread blocks the release.
+            answers = list(association.send_c_find(to_dataset(keys), WORKLIST))
+        items: list[Attributes] = []
+        for response, identifier in answers:
+            status = self._status(response)
+            if status in _PENDING and identifier is not None:
+                items.append(to_values(identifier))
+            elif status != SUCCESS:
+                raise QueryFailed(self.to, status)
         return items
 
     def mpps_start(self, item: Attributes, *, uid: str, now: datetime) -> Status:

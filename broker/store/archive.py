@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from broker.store import keys
 from broker.store.call import Call, Word, script
+from broker.worklist.records import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Archived:
     mapping: str
     raw: bytes = field(repr=False)
     answers: tuple[bytes, ...] = field(default=(), repr=False)
+    schema_version: int = SCHEMA_VERSION
 
 
 def adding(message: Archived) -> Iterator[tuple[Word, ...]]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -49,6 +49,22 @@ class Bounded:
         return value
 
 
+MAPPING_INFO = "_mapping_info"
+
+
+class VersionInfo:
+    """A gauge broker_ROLE_mapping_info: how many processes work with which mapping version."""
+
+    def __init__(self, role: str, registry: CollectorRegistry) -> None:
+        text = "Processes that work with this version of the mappings"
+        self._gauge = Gauge(f"broker_{role}{MAPPING_INFO}", text, ("version",), registry=registry)
+
+    def __call__(self, version: str) -> None:
+        """Set the version that this process works with from now on."""
+        self._gauge.clear()
+        self._gauge.labels(version).set(1)
+
+
 @dataclass(frozen=True)
 class Sample:
     """One number of a metric: its name with suffix (_total, _bucket …) and its labels."""
@@ -74,6 +90,17 @@ class Snapshot:
 
     at: float
     families: tuple[Family, ...]
+
+
+def mapping_version(taken: Snapshot) -> str:
+    """Give the mapping version that a process works with, '' for one that needs none."""
+    found = (
+        dict(sample.labels).get("version", "")
+        for family in taken.families
+        if family.name.endswith(MAPPING_INFO)
+        for sample in family.samples
+    )
+    return next(found, "")
 
 
 def gauge(name: str, documentation: str, values: Mapping[Labels, float]) -> Family:
@@ -138,9 +165,11 @@ def forget(names: Iterable[str]) -> Call[int]:
     return Call(("HDEL", keys.METRICS, *names), int)
 
 
-def fresh(found: Mapping[str, Snapshot], *, now: float) -> dict[str, Snapshot]:
-    """Leave out what is older than STALE_S at `now` (epoch s)."""
-    return {name: taken for name, taken in found.items() if now - taken.at <= STALE_S}
+def fresh(
+    found: Mapping[str, Snapshot], *, now: float, within_s: float = STALE_S
+) -> dict[str, Snapshot]:
+    """Leave out what is older than `within_s` at `now` (epoch s)."""
+    return {name: taken for name, taken in found.items() if now - taken.at <= within_s}
 
 
 async def publish_forever(

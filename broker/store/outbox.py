@@ -9,6 +9,7 @@ from typing import Any
 
 from broker.store import keys
 from broker.store.call import Call, Word, script, texts
+from broker.worklist.records import SCHEMA_VERSION
 
 WAKE_UPS = 1000
 DEAD_LETTERS = 100_000
@@ -25,6 +26,7 @@ class Event:
     mapping: str
     note: str
     payload: bytes = field(repr=False)
+    schema_version: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import structlog
 
+from broker.mapping.document import Complaints
+from broker.rollout import watching
 from broker.settings import Address, Settings
 from broker.store import external, reserve
 from broker.store.executors import AsyncStore, StoreUnavailable
@@ -29,6 +31,8 @@ from broker.store.server import (
     find_server,
 )
 
+MAPPING = frozenset({"orders", "modality"})
+"""Doors that work with mappings."""
 ROLES = ("orders", "modality", "updates", "console")
 LISTENING = {"orders": "hl7", "modality": "dicom", "console": "console"}
 DRAIN_S = 25.0
@@ -96,9 +100,22 @@ def run(
         server = _redis(settings, stack)
         _refuse_taken_ports(settings, wanted)
         url = server.url if server else settings.redis.url
+        mapped = settings if MAPPING & set(wanted) else None
+        if mapped:
+            _put_mappings_in_force(mapped, url)
         environ = _environ(config, server)
         disk_reserve = settings.redis.disk_reserve
-        return asyncio.run(Supervisor(doors, url, server, environ, announce, disk_reserve).run())
+        supervisor = Supervisor(doors, url, server, environ, announce, disk_reserve, mapped)
+        return asyncio.run(supervisor.run())
+
+
+def _put_mappings_in_force(settings: Settings, url: str) -> None:
+    try:
+        watching.start(settings, url)
+    except Complaints as wrong:
+        raise CannotRun(os.EX_CONFIG, str(wrong)) from wrong
+    except StoreUnavailable as away:
+        raise CannotRun(os.EX_TEMPFAIL, f"redis: {away}") from away
 
 
 def instances(settings: Settings, role: str) -> int:
@@ -207,9 +224,13 @@ class Supervisor:
         environ: Mapping[str, str],
         announce: Callable[[str], None],
         disk_reserve: int = 0,
+        mapped: Settings | None = None,
     ) -> None:
         self._doors = doors
         self._disk_reserve = disk_reserve
+        self._mapped = mapped
+        self._at_terminal = sys.stdin is not None and sys.stdin.isatty()
+        self._reloads: set[asyncio.Task[bool]] = set()
         self._url = url
         self._server = server
         self._environ = environ
@@ -225,10 +246,13 @@ class Supervisor:
         self._exit_code = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, 0)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         tasks = [asyncio.create_task(self._keep_open(door)) for door in self._doors]
         if self._server is not None:
             tasks.append(asyncio.create_task(self._keep_redis(self._server)))
             tasks.append(asyncio.create_task(self._watch_disk(self._server)))
+        if self._mapped and self._mapped.watch_mappings:
+            tasks.append(asyncio.create_task(watching.watch(self._mapped, self._url)))
         code = await self._exit_code
         for task in tasks:
             task.cancel()
@@ -241,6 +265,17 @@ class Supervisor:
     def _end(self, code: int) -> None:
         if self._exit_code is not None and not self._exit_code.done():
             self._exit_code.set_result(code)
+
+    def _hang_up(self) -> None:
+        """SIGHUP puts the folder of mappings in force, unless it says that the terminal is gone."""
+        if self._at_terminal and not sys.stdin.isatty():
+            return self._end(0)
+        if self._mapped:
+            reload = watching.reload(self._mapped, self._url, by="reload (SIGHUP)", always=True)
+            task = asyncio.create_task(reload)
+            self._reloads.add(task)  # the loop itself keeps no task alive
+            task.add_done_callback(self._reloads.discard)
+        return None
 
     async def _keep_open(self, door: Door) -> None:
         pace = Pace()

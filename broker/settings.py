@@ -255,6 +255,7 @@ class Settings(Section):
     ae: tuple[Ae, ...] = ()
     redis: Redis = Redis()
     mappings: Path = Path("mappings")
+    watch_mappings: bool = True
     ris: tuple[Ris, ...] = ()
     console: Console = Console()
     keep: Keep = Keep()
@@ -288,10 +289,12 @@ class Settings(Section):
         return settings._with_absolute_paths(folder)
 
     def _with_absolute_paths(self, folder: Path) -> Settings:
-        mappings = folder / self.mappings
+        mappings, watched = folder / self.mappings, self.watch_mappings
         if "mappings" not in self.model_fields_set and not mappings.is_dir():
             mappings = shipped_mappings()
-        return self.model_copy(update={"data": folder / self.data, "mappings": mappings})
+            watched = watched and "watch_mappings" in self.model_fields_set  # nobody edits those
+        paths = {"data": folder / self.data, "mappings": mappings}
+        return self.model_copy(update={**paths, "watch_mappings": watched})
 
 
 PATHS = (("data",), ("mappings",), ("redis", "server"))

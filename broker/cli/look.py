@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
+from broker.cli.opening import opened
 
 if TYPE_CHECKING:
     from broker.settings import Settings
-    from broker.store.executors import Store
 
 NOT_FOUND = 1
 
@@ -40,7 +37,7 @@ def list_steps(
 
     settings = load_settings(config)
     dates = _dates(date, settings)
-    with _opened(settings) as store:
+    with opened(settings) as store:
         rows = open_steps(store, station_ae=aet, dates=dates, modality=modality)
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -62,7 +59,7 @@ def show(
     from broker.cli.outline import outline
 
     settings = load_settings(config)
-    with _opened(settings) as store:
+    with opened(settings) as store:
         found = orders_of(store, accession, [ris.name for ris in settings.ris])
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
@@ -72,40 +69,6 @@ def show(
         typer.echo(f"no order has the accession number {accession}", err=True)
     if not found:
         raise typer.Exit(NOT_FOUND)
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Store]:
-    """The store of the broker that runs; exit 69 with the remedy when there is none."""
-    from broker.store.executors import Store, StoreUnavailable
-    from broker.store.server import ServerProblem
-
-    try:
-        with closing(Store(_url(settings))) as store:
-            yield store
-    except (StoreUnavailable, ServerProblem) as away:
-        typer.echo(f"{_remedy(settings)} ({away})", err=True)
-        raise typer.Exit(os.EX_UNAVAILABLE) from None
-
-
-def _url(settings: Settings) -> str:
-    """Where the records are: the given server, or the socket of the one that `broker run` has."""
-    from urllib.parse import quote
-
-    from broker.store.server import socket_path
-
-    if settings.redis.mode == "url":
-        return settings.redis.url
-    return f"unix://{quote(str(socket_path((settings.data / 'redis').absolute())))}"
-
-
-def _remedy(settings: Settings) -> str:
-    if settings.redis.mode == "url":
-        return "redis.url: the store does not answer; start it, or mend the URL"
-    return (
-        f"data: no broker runs on {settings.data}; start it with `broker run`, "
-        "or name its folder (BROKER_DATA) or its Redis (BROKER_REDIS__URL)"
-    )
 
 
 def _dates(said: str, settings: Settings) -> str:

@@ -32,6 +32,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
+def moment(epoch_s: float) -> str:
+    """Give a time of the clock on this machine's wall."""
+    return f"{datetime.fromtimestamp(epoch_s, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def _step(step: dict[str, Any]) -> Iterator[str]:
     yield printable(f"{INDENT * 2}step {step['id']}  {step['status']}")
     yield from _attributes(step["attributes"], 3)
@@ -42,7 +47,7 @@ def _step(step: dict[str, Any]) -> Iterator[str]:
 
 def _messages(order: dict[str, Any]) -> Iterator[str]:
     for message in order["pending"]:
-        since = _moment(message["created"])
+        since = moment(message["created"])
         said = f"{message['note']} ({message['control_id']})".strip()
         yield printable(f"{INDENT}to {message['ris']} since {since}: {said}")
     for letter in order["dead_letters"]:
@@ -59,7 +64,3 @@ def _attributes(attributes: dict[str, Any], depth: int) -> Iterator[str]:
         else:
             text = "\\".join(value) if isinstance(value, list) else value
             yield printable(f"{INDENT * depth}{keyword}: {text}")
-
-
-def _moment(epoch_s: float) -> str:
-    return f"{datetime.fromtimestamp(epoch_s, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

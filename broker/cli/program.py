@@ -5,9 +5,9 @@ from importlib import metadata
 
 import typer
 
-from broker.cli import demo, look, map, probe, run
+from broker.cli import bench, demo, look, map, probe, run, schema, status
 
-GROUPS = (run, demo, look, map, probe)
+GROUPS = (run, demo, look, status, map, schema, probe, bench)
 
 
 def run_command(arguments: Sequence[str]) -> int:

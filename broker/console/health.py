@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from broker.store import archive, keys, metrics, outbox, reads
+from broker.store import archive, bundles, keys, metrics, outbox, reads
+from broker.store.bundles import Activation, Failure
 from broker.store.call import Call, text
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.store.metrics import Family, Labels, Snapshot, gauge
@@ -33,6 +34,8 @@ class Health:
     refusal: str
     counts: Counts | None = None
     doors: Mapping[str, Snapshot] = field(default_factory=dict)
+    mappings: Activation | None = None
+    failed_reload: Failure | None = None
 
     def report(self) -> dict[str, object]:
         """Give what /readyz says: ready or not, then each hop."""
@@ -45,6 +48,7 @@ class Health:
                 "pending": dict(counts.pending) if counts else None,
                 "dead_letters": counts.dead_letters if counts else None,
             },
+            "mappings": self._mappings(),
             "doors": {name: self._seen(taken) for name, taken in sorted(self.doors.items())},
         }
 
@@ -55,7 +59,20 @@ class Health:
 
     def _seen(self, taken: Snapshot) -> dict[str, object]:
         age_s = max(0.0, self.at - taken.at)
-        return {"age_s": round(age_s, 1), "heard": age_s < SILENT_S}
+        seen: dict[str, object] = {"age_s": round(age_s, 1), "heard": age_s < SILENT_S}
+        if version := metrics.mapping_version(taken):
+            seen["mappings"] = version
+        return seen
+
+    def _mappings(self) -> dict[str, object]:
+        """Which are in force; why a reload failed is nobody's business without a key."""
+        active, failed = self.mappings, self.failed_reload
+        return {
+            "version": active.short if active else None,
+            "since": active.at if active else None,
+            "by": active.by if active else None,
+            "reload_failed": failed.at if failed else None,
+        }
 
     def _gauges(self) -> Iterable[Family]:
         counts = self.counts
@@ -63,6 +80,16 @@ class Health:
         yield _gauge("broker_store_writable", "1 while the store takes writes", not self.refusal)
         if counts is None:
             return
+        yield _gauge(
+            "broker_store_mapping_reload_ok",
+            "0 after other mappings were refused, till some are right",
+            self.failed_reload is None,
+        )
+        yield _gauge(
+            "broker_store_mapping_active_timestamp_seconds",
+            "When the mappings in force came into force",
+            self.mappings.at if self.mappings else 0,
+        )
         yield _gauge("broker_store_open_steps", "Open scheduled steps", counts.open_steps)
         yield _gauge("broker_store_archive_messages", "Archived messages", counts.archive_messages)
         yield _gauge(
@@ -80,10 +107,12 @@ async def look(store: AsyncStore, ris: Iterable[str], *, now: float) -> Health:
     try:
         counts = await _counts(store, ris)
         published = await store.run(metrics.published())
+        active = await store.run(bundles.active())
+        failure = await store.run(bundles.failure())
     except StoreUnavailable as away:
         return Health(now, str(away))
     doors = metrics.fresh(published, now=now)
-    return Health(now, await _refusal(store), counts, doors)
+    return Health(now, await _refusal(store), counts, doors, active, failure)
 
 
 async def _counts(store: AsyncStore, ris: Iterable[str]) -> Counts:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from broker.hl7.charsets import STANDARD_POLICY, CharsetPolicy
 from broker.hl7.message import NULL, Message, groups
 from broker.hl7.refusal import Location, Refusal
-from broker.mapping.evaluation import Closure, Evaluation, Origin, Unfit, Value
+from broker.mapping.evaluation import (
+    Closure,
+    Evaluation,
+    Origin,
+    Segments,
+    Step,
+    Unfit,
+    Value,
+    Watch,
+)
 from broker.mapping.expressions import Test, one
 from broker.mapping.fitting import Fit, fit_of
 from broker.mapping.judging import judged
@@ -25,6 +35,9 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+COMMENTS = "ImagingServiceRequestComments"
+LONGEST_COMMENTS = 10_240  # LT
+MOST_SHAPES = 256
 STRICT = frozenset({Action.SCHEDULE, Action.UPDATE, Action.PATIENT})
 
 
@@ -50,6 +63,7 @@ class Traced:
     path: str
     raw: str
     place: str
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +96,53 @@ class Leaf:
     insists: bool = False
     # What a worklist item cannot be without (type 1 of Table K.6-1) is corrected, never erased.
     erasable: bool = True
+    # The segments without all of which the leaf says nothing, None where it may speak anyway.
+    needs: frozenset[str] | None = None
+    # The only source where nothing is to be asked before or after: nearly every leaf.
+    only: Closure | None = None
 
     def value(self, evaluation: Evaluation) -> Any:
         """ABSENT, None (erase), or a value with its rank. Raises Refusal."""
         evaluation.origin = evaluation.origin_segment = None
+        if self.only is not None and evaluation.trace is None:
+            return self._only(self.only, evaluation)
+        return self._any(evaluation)
+
+    def _only(self, read: Closure, evaluation: Evaluation) -> Any:
+        evaluation.rank = 0
+        try:
+            value = read(evaluation)
+            if not value:
+                return ABSENT
+            if value == NULL:
+                return None
+            if value.__class__ is str and self.fit is not None:
+                fitted = self.fit(evaluation, value)
+            else:
+                fitted = self._fitted(evaluation, value)
+        except Unfit as unfit:
+            if evaluation.strict:
+                raise self._refusal(evaluation, unfit) from unfit
+            evaluation.warn(unfit.fact)
+            return ABSENT
+        if not fitted:
+            return ABSENT
+        return Ranked(fitted, evaluation.rank) if evaluation.rank else fitted
+
+    def _any(self, evaluation: Evaluation) -> Any:
         if self.test is not None and not self.test(evaluation):
             return ABSENT
         if self.constant is not None:
             found: Any = Ranked(self.constant, FILLS_GAPS)
         else:
+            before = len(evaluation.held)
             found = self._said(evaluation)
             if found is ABSENT and self.insists and evaluation.strict:
-                found = self._without_word(evaluation)
+                found = self._without_word(evaluation, before)
         if found is None and not self.erasable:
             found = self._kept(evaluation)
-        if evaluation.trace is not None and found is not ABSENT:
-            evaluation.trace.append(self._traced(evaluation, found))
+        if evaluation.trace is not None:
+            self._note(evaluation, found)
         return found
 
     def _said(self, evaluation: Evaluation) -> Any:
@@ -107,12 +152,12 @@ class Leaf:
             if option.test is not None and not option.test(evaluation):
                 continue
             evaluation.rank = 0
-            value = option.read(evaluation)
-            if not value:
-                continue
-            if value == NULL:
-                return None
             try:
+                value = option.read(evaluation)
+                if not value:
+                    continue
+                if value == NULL:
+                    return None
                 fitted = self._fitted(evaluation, value)
             except Unfit as unfit:
                 if evaluation.strict:
@@ -124,21 +169,26 @@ class Leaf:
                 return Ranked(fitted, rank) if rank else fitted
         return ABSENT
 
-    def _without_word(self, evaluation: Evaluation) -> Any:
+    def _without_word(self, evaluation: Evaluation, before: int) -> Any:
         """What stands in when the message says nothing usable: a default, or a refusal."""
-        said = self._unusable(evaluation)
+        held = len(evaluation.held) > before
+        said = None if held else self._unusable(evaluation)
         if said and self.refuse_unfit:
             raise self._refusal(evaluation, self._unfit(), said)
         for option in self.defaults:
             if option.test is not None and not option.test(evaluation):
                 continue
-            value = option.read(evaluation)
             try:
+                value = option.read(evaluation)
                 fitted = self._fitted(evaluation, value) if value and value != NULL else ""
-            except Unfit:
+            except Unfit as unfit:
+                if unfit.final:
+                    raise self._refusal(evaluation, unfit) from unfit
                 continue  # a number that is no accession number is not one that was said to be one
             if fitted:
                 return Ranked(fitted, FILLS_GAPS)
+        if len(evaluation.held) > before:
+            return ABSENT  # nobody knows yet what it is: the order waits for the answer
         if self.required != "no" and said:
             raise self._refusal(evaluation, self._unfit(), said)
         if self._demanded(evaluation):
@@ -198,7 +248,7 @@ class Leaf:
         if origin is not None:
             sequence = where[1].sequence if where else 1
             location = Location(origin.segment, sequence, origin.field)
-        remedy = f"fill the field, or give {self.keyword} a default ({self.place})"
+        remedy = f"fill the field, or give {self.keyword} a default ({_near(self.place)})"
         return Refusal(f"{self.keyword} is missing", code="101", location=location, remedy=remedy)
 
     def _refusal(
@@ -211,9 +261,9 @@ class Leaf:
                 origin.segment, segment.sequence, origin.field, 1 if component else 0, component
             )
         remedy = (
-            f"add a row to the table at {self.place}"
+            f"add a row to the table at {_near(self.place)}"
             if unfit.code == "103"
-            else f"mend the value or the mapping at {self.place}"
+            else f"mend the value or the mapping at {_near(self.place)}"
         )
         return Refusal(
             f"{self.keyword}: the value {unfit.fact}",
@@ -221,6 +271,13 @@ class Leaf:
             location=location,
             remedy=remedy,
         )
+
+    def _note(self, evaluation: Evaluation, found: Any) -> None:
+        watch = evaluation.watch or Watch()
+        steps = tuple(watch.steps)
+        watch.steps.clear()
+        if found is not ABSENT and evaluation.trace is not None:
+            evaluation.trace.append(replace(self._traced(evaluation, found), steps=steps))
 
     def _traced(self, evaluation: Evaluation, found: Any) -> Traced:
         origin, segment = evaluation.origin, evaluation.origin_segment
@@ -252,6 +309,7 @@ class Items:
     leave_out: tuple[str, ...] = ()
     # Items of steps are records of their own and keep ranks; every other sequence is one value.
     keeps_ranks: bool = False
+    needs: frozenset[str] | None = None
 
     def value(self, evaluation: Evaluation) -> Any:
         """ABSENT or the items; an item in which the message says nothing is none."""
@@ -311,10 +369,30 @@ class Inbound:
     place: str
     messages: frozenset[tuple[str, str]]
     senders: tuple[tuple[str, str], ...]
+    versions: tuple[str, ...]
     source: Callable[[str, str, str], Source]
     per_order: bool
     actions: tuple[ActionLine, ...]
     rules: tuple[Leaf | Items, ...]
+    shapes: dict[frozenset[str], tuple[Leaf | Items, ...]] = field(default_factory=dict, repr=False)
+
+    def rules_for(self, segments: Segments) -> tuple[Leaf | Items, ...]:
+        """The rules that can say something about a message of these segments; worked out once."""
+        shape = frozenset([segment.name for segment in segments.segments])
+        rules = self.shapes.get(shape)
+        if rules is None:
+            if len(self.shapes) >= MOST_SHAPES:  # a sender that invents segments
+                self.shapes.clear()
+            rules = self.shapes[shape] = _speaking(self.rules, shape)
+        return rules
+
+
+def _speaking(rules: Sequence[Leaf | Items], shape: frozenset[str]) -> tuple[Leaf | Items, ...]:
+    return tuple(
+        replace(rule, rules=_speaking(rule.rules, shape)) if isinstance(rule, Items) else rule
+        for rule in rules
+        if rule.needs is None or not rule.needs.isdisjoint(shape)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,20 +420,33 @@ def outcomes(
     *,
     received: datetime,
     site_zone: ZoneInfo,
-    explain: bool = False,
+    watch: Watch | None = None,
 ) -> Iterator[Outcome]:
-    """The changes with their warnings; `explain` adds where each value is from. Raises Refusal."""
+    """The changes with their warnings; a `watch` adds how values came about. Raises Refusal."""
     if source.validate == "strict":
         _refuse_invalid(message)
     sent = _sent(message)
-    clock = received.astimezone(site_zone).strftime("%Y%m%d%H%M%S")
-    names = {"message_time": sent if time_of(sent) else clock, "received": clock}
-    names["issuer"] = source.issuer
+    names = _Names(sent, received, site_zone, source.issuer)
     zone = offset_of(sent) or source.timezone
     for segments, location in _parts(inbound, message):
         evaluation = Evaluation(segments, message.separators, names, site_zone, zone, source.issuer)
-        evaluation.trace = [] if explain else None
+        evaluation.trace, evaluation.watch = [] if watch is not None else None, watch
         yield _outcome(inbound, evaluation, location)
+
+
+class _Names(dict[str, str]):
+    """The names of an inbound mapping; most messages need no clock."""
+
+    def __init__(self, sent: str, received: datetime, zone: ZoneInfo, issuer: str) -> None:
+        super().__init__(issuer=issuer)
+        self.sent, self.received, self.zone = sent, received, zone
+
+    def get(self, name: str, default: Any = "") -> Any:
+        if name not in self:
+            clock = self.received.astimezone(self.zone).strftime("%Y%m%d%H%M%S")
+            self.update(received=clock, now=clock, today=clock[:8])
+            self["message_time"] = self.sent if time_of(self.sent) else clock
+        return super().get(name, default)
 
 
 def _outcome(inbound: Inbound, evaluation: Evaluation, location: str) -> Outcome:
@@ -363,9 +454,24 @@ def _outcome(inbound: Inbound, evaluation: Evaluation, location: str) -> Outcome
     if line.action is not Action.IGNORE:
         evaluation.strict = line.action in STRICT
         evaluation.schedules = line.action is Action.SCHEDULE
-        _fill(inbound.rules, evaluation, evaluation.attributes)
-    change = Change(line.action, evaluation.attributes, location)
+        if evaluation.segments is not None:
+            rules = inbound.rules_for(evaluation.segments)
+            _fill(rules, evaluation, evaluation.attributes)
+        if evaluation.whole:
+            _keep_whole(evaluation)
+    held = tuple(evaluation.held) if evaluation.strict else ()
+    change = Change(line.action, evaluation.attributes, location, held)
     return Outcome(change, line, tuple(evaluation.warnings), tuple(evaluation.trace or ()))
+
+
+def _keep_whole(evaluation: Evaluation) -> None:
+    """No attribute of a worklist item takes a longer identifier: the comments tell it in full."""
+    said = evaluation.attributes.get(COMMENTS)
+    texts = [plain(said)] if plain(said) else []
+    comments = "\r\n".join([*texts, *evaluation.whole])[:LONGEST_COMMENTS]
+    ranked = said is None or isinstance(said, Ranked)
+    rank = said.rank if isinstance(said, Ranked) else FILLS_GAPS
+    evaluation.attributes[COMMENTS] = Ranked(comments, rank) if ranked else comments
 
 
 def _sent(message: Message) -> str:
@@ -398,3 +504,8 @@ def _parts(inbound: Inbound, message: Message) -> Iterator[tuple[Any, str]]:
         )
     for group in orders:
         yield group, f"ORC[{group.index}]"
+
+
+def _near(place: str) -> str:
+    """File and line without the folders: a sender has no business with our paths."""
+    return PurePath(place).name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.hl7.charsets import CharsetPolicy
@@ -29,13 +29,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The mappings that are in force together; `version` names their content."""
+    """The mappings that are in force together; `version` names the content of `files`."""
 
     version: str
     inbound: tuple[Inbound, ...]
     outbound: Mapping[str, Outbound]
     warnings: tuple[Complaint, ...] = ()
     loaded: tuple[Loaded, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def source(self, header: Header) -> Source:
         """What holds for the sender of a message, also of one that no mapping accepts."""
@@ -61,12 +62,12 @@ class Bundle:
 
     def _best(self, header: Header) -> Inbound | None:
         ranked = [
-            (sender, exact, mapping)
+            (sender, exact, _version_match(mapping, header), mapping)
             for mapping in self.inbound
             if (sender := _sender_match(mapping, header)) is not None
             and (exact := _message_match(mapping, header)) is not None
         ]
-        return max(ranked, key=lambda each: each[:2], default=(0, 0, None))[2]
+        return max(ranked, key=lambda each: each[:3], default=(0, 0, (), None))[3]
 
     def _best_sender(self, header: Header) -> Inbound | None:
         ranked = [(_sender_match(mapping, header), mapping) for mapping in self.inbound]
@@ -94,3 +95,13 @@ def _message_match(mapping: Inbound, header: Header) -> int | None:
     # MSH-9 may lack the event (hazards 2.1): take it where only one is possible.
     events = [event for name, event in mapping.messages if name == kind]
     return 0 if not trigger and len(events) == 1 else None
+
+
+def _version_match(mapping: Inbound, header: Header) -> tuple[int, ...]:
+    """The closest version at or below the one sent: versions choose a mapping, none is refused."""
+    sent = _numbers(header.version)
+    return max((each for each in map(_numbers, mapping.versions) if each <= sent), default=())
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isascii() and part.isdigit())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,8 @@ class Node:
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
     # Column of the first character; 0 where text and columns part ways (folded, escaped).
     text_column: int = 0
+    # The files of those keys that an overlay has taken from elsewhere.
+    key_sources: dict[str, Source] = field(default_factory=dict)
 
     @property
     def text(self) -> str | None:
@@ -146,7 +149,16 @@ class Node:
     def key_complaint(self, key: str, fact: str, hint: str = "") -> Complaint:
         """A complaint about one key of this mapping."""
         line, column = self.keys.get(key, (self.line, self.column))
-        return self.source.complain(line, column, fact, hint, len(key))
+        return self.key_source(key).complain(line, column, fact, hint, len(key))
+
+    def key_source(self, key: str) -> Source:
+        """The file in which a key of this mapping stands."""
+        return self.key_sources.get(key, self.source)
+
+    def key_place(self, key: str) -> str:
+        """File and line of a key of this mapping."""
+        line, _ = self.keys.get(key, (self.line, self.column))
+        return f"{self.key_source(key).name}:{line}"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -158,19 +170,31 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 def read(path: Path, name: str = "") -> Node:
     """Read one YAML file. `name` is what complaints call it. Raises Complaints."""
-    source = Source(name or str(path))
+    shown = name or str(path)
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise Complaints([source.complain(0, 0, f"cannot be read: {reason}")]) from error
-    return read_text(decode(data, source.name), source.name)
+        raise Complaints([Complaint(shown, 0, 0, f"cannot be read: {why(error)}")]) from error
+    return read_text(decode(data, shown), shown)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file, one more than is allowed at most. Raises OSError."""
+    if path.exists() and not path.is_file():
+        raise IsADirectoryError(errno.EISDIR, "is not a file")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def why(error: OSError) -> str:
+    """The reason in the words of the system."""
+    return (error.strerror or type(error).__name__).lower()
 
 
 def decode(data: bytes, name: str) -> str:
     """The text of a file: UTF-8, with or without a byte order mark. Raises Complaints."""
     if len(data) > MAX_BYTES:
-        fact = f"is {len(data):,} bytes long, the limit is {MAX_BYTES:,}"
+        fact = f"is too long, the limit is {MAX_BYTES:,} bytes"
         raise Complaints([Complaint(name, 0, 0, fact)])
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Complaints([Complaint(name, 1, 1, "is UTF-16", "save it as UTF-8")])

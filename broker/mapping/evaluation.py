@@ -8,6 +8,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Protocol
 
 from broker.hl7.header import STANDARD, Separators
+from broker.worklist.changes import Unmapped
 
 if TYPE_CHECKING:
     from broker.hl7.message import Segment
@@ -25,6 +26,9 @@ class Segments(Protocol):
 
     def all(self, name: str) -> list[Segment]: ...
 
+    @property
+    def segments(self) -> tuple[Segment, ...]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -37,12 +41,35 @@ class Origin:
 
 
 class Unfit(Exception):
-    """A value that cannot be used as it stands; `code` is from HL7 table 0357."""
+    """A value that cannot be used as it stands; `code` is from HL7 table 0357.
 
-    def __init__(self, fact: str, code: str = "102") -> None:
+    A `final` one refuses the message even where another value could stand in.
+    """
+
+    def __init__(self, fact: str, code: str = "102", *, final: bool = False) -> None:
         super().__init__(fact)
+        self.final = final
         self.fact = fact
         self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A function that was called while a value was worked out, and what it gave."""
+
+    call: str
+    result: Value
+
+
+@dataclass(slots=True)
+class Watch:
+    """What people want to know about a pass over the rules; it holds patient data.
+
+    `steps` are those of the attribute in work, `misses` the table and key of every failed lookup.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    misses: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -66,13 +93,37 @@ class Evaluation:
     origin: Origin | None = None
     origin_segment: Segment | None = None
     warnings: list[str] = field(default_factory=list)
+    # Identifiers that a derived number stands for, in full.
+    whole: list[str] = field(default_factory=list)
+    # Keys that tables with `on_miss: hold` do not have.
+    held: list[Unmapped] = field(default_factory=list)
     # Only what schedules, updates or corrects has defaults and may be refused.
     strict: bool = True
     schedules: bool = True
     trace: list[Any] | None = None
+    watch: Watch | None = None
     # Expressions of the `let:` block that were worked out: value, rank, origin and its segment.
     kept: dict[tuple[str, bool], tuple[Any, int, Origin | None, Any]] = field(default_factory=dict)
 
     def warn(self, fact: str) -> None:
         """Note something that people should see; never with the value itself."""
         self.warnings.append(f"{self.origin.label} {fact}" if self.origin else fact)
+
+    def hold(self, table: str, key: str) -> None:
+        """Note that somebody must say what a key means before the order goes on a list."""
+        unmapped = Unmapped(table, key)
+        if unmapped not in self.held:
+            self.held.append(unmapped)
+
+    def miss(self, table: str, key: str) -> None:
+        """Note a key that a table does not have."""
+        if self.watch is not None:
+            self.watch.misses.append((table, key))
+            self.watch.steps.append(Step(f"lookup({table})", ""))
+
+
+def note(evaluation: Evaluation, call: str, value: Value) -> Value:
+    """Give the value back; what a function gave is a step of whoever watches."""
+    if value and evaluation.watch is not None:
+        evaluation.watch.steps.append(Step(call, value))
+    return value

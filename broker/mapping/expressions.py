@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from re import Pattern
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from broker.hl7.message import NULL, Repetition, Segment
 from broker.mapping.document import did_you_mean
-from broker.mapping.evaluation import Closure, Evaluation, Origin, Value
+from broker.mapping.evaluation import Closure, Evaluation, Origin, Unfit, Value, note
 from broker.mapping.functions import TABLE, Function, Table
+from broker.mapping.quantities import UNITS
 from broker.mapping.syntax import (
+    After,
     Alternatives,
     Call,
     Compare,
@@ -22,6 +26,7 @@ from broker.mapping.syntax import (
     Mistake,
     Name,
     Not,
+    Parts,
     Path,
     Pipe,
     Selector,
@@ -29,10 +34,12 @@ from broker.mapping.syntax import (
     Sum,
     Text,
     Valued,
+    safe_pattern,
 )
+from broker.mapping.tables import PARTED
+from broker.mapping.texts import PATTERN_INPUT
 from broker.worklist.changes import plain
 
-PATTERN_INPUT = 1000  # characters that a pattern looks at
 Test = Callable[[Evaluation], bool]
 
 
@@ -63,6 +70,8 @@ def compile_expression(tree: Expression, scope: Scope, *, whole: bool = False) -
             return _given(tree, scope, whole)
         case Sum(terms):
             return _sum(terms, scope)
+        case Parts(terms):
+            return _parts(terms, scope)
         case Alternatives(choices):
             return _alternatives([compile_expression(each, scope, whole=whole) for each in choices])
         case Pipe(source, calls):
@@ -132,6 +141,18 @@ def _sum(terms: tuple[Expression, ...], scope: Scope) -> Closure:
     return read
 
 
+def _parts(terms: tuple[Expression, ...], scope: Scope) -> Closure:
+    """The key of a table with several key columns."""
+    parts = [compile_expression(term, scope) for term in terms]
+
+    def read(evaluation: Evaluation) -> str:
+        texts = [one(part(evaluation)).strip() for part in parts]
+        texts = ["" if text == NULL else text for text in texts]
+        return PARTED.join(texts) if any(texts) else ""
+
+    return read
+
+
 def _alternatives(choices: list[Closure]) -> Closure:
     numbered = list(enumerate(choices))
 
@@ -151,6 +172,7 @@ def _alternatives(choices: list[Closure]) -> Closure:
 
 def _pipe(source: Expression, calls: tuple[Call, ...], scope: Scope) -> Closure:
     functions = [_function(call) for call in calls]
+    _judge_keys(source, calls, scope)
     for call, function in zip(calls[1:], functions[1:], strict=True):
         if function.takes == "field":
             fact = f"'{call.function}' needs a field and must be the first function"
@@ -160,8 +182,22 @@ def _pipe(source: Expression, calls: tuple[Call, ...], scope: Scope) -> Closure:
         fact = f"'{calls[0].function}' needs a field, as PID-5"
         raise Mistake(fact, "", calls[0].offset, len(calls[0].function))
     for call, function in zip(calls, functions, strict=True):
-        closure = _applied(closure, function, _arguments(call, function, scope))
+        closure = _applied(closure, function, _arguments(call, function, scope), str(call))
     return closure
+
+
+def _judge_keys(source: Expression, calls: tuple[Call, ...], scope: Scope) -> None:
+    """Whether as many parts are looked up as the table has key columns. Raises Mistake."""
+    given = len(source.terms) if isinstance(source, Parts) else 1
+    for call in calls:
+        table = scope.tables.get(call.arguments[0]) if call.function == "lookup" else None
+        if table is not None and table.parts != given:
+            fact = f"table '{table.name}' has keys of {table.parts} parts, not {given}"
+            hint = "write (a, b) | lookup(table) with a part for each key column"
+            raise Mistake(fact, hint, call.offset, len(call.function))
+        if given > 1 and call is calls[0] and call.function != "lookup":
+            raise Mistake("several parts are only for lookup", "", call.offset, len(call.function))
+        given = 1
 
 
 def _function(call: Call) -> Function:
@@ -170,7 +206,7 @@ def _function(call: Call) -> Function:
     if function is None:
         fact = f"unknown function '{call.function}'"
         raise Mistake(fact, did_you_mean(call.function, TABLE), call.offset, width)
-    least, most = function.arguments
+    least, most = function.counts
     if not least <= len(call.arguments) <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
         fact = f"'{call.function}' takes {wanted} arguments, not {len(call.arguments)}"
@@ -179,42 +215,112 @@ def _function(call: Call) -> Function:
 
 
 def _arguments(call: Call, function: Function, scope: Scope) -> tuple[Any, ...]:
-    if not function.names_table:
-        if function.numbers and not all(argument.isdigit() for argument in call.arguments):
-            fact = f"'{call.function}' takes numbers"
-            raise Mistake(fact, function.summary, call.offset, len(call.function))
-        return call.arguments
-    name, *rest = call.arguments
-    if name not in scope.tables:
-        hint = did_you_mean(name, scope.tables) or "tables are named under 'tables:'"
-        raise Mistake(f"unknown table '{name}'", hint, call.offset, len(call.function))
-    return (scope.tables[name], *rest)
+    """The arguments as the function wants them. Raises Mistake."""
+    last = function.arguments[-1:]
+    kinds = [argument.kind for argument in function.arguments]
+    kinds += [argument.kind for argument in last] * (len(call.arguments) - len(kinds))
+    if "pair" in kinds and len(call.arguments) % 2:
+        fact = f"'{call.function}' takes pairs of a text and its value"
+        raise Mistake(fact, function.summary, call.offset, len(call.function))
+    return tuple(
+        READ.get(kind, _plain)(text, call, scope)
+        for text, kind in zip(call.arguments, kinds, strict=False)
+    )
 
 
-def _applied(source: Closure, function: Function, arguments: tuple[Any, ...]) -> Closure:
+def _plain(text: str, _call: Call, _scope: Scope) -> str:
+    return text
+
+
+def _number(text: str, call: Call, _scope: Scope) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 4 and int(text)):
+        fact = f"'{call.function}' takes numbers"
+        raise Mistake(fact, TABLE[call.function].summary, call.offset, len(call.function))
+    return int(text)
+
+
+def _table(text: str, call: Call, scope: Scope) -> Table:
+    if text not in scope.tables:
+        hint = did_you_mean(text, scope.tables) or "tables are named under 'tables:'"
+        raise Mistake(f"unknown table '{text}'", hint, call.offset, len(call.function))
+    return scope.tables[text]
+
+
+def _unit(text: str, call: Call, _scope: Scope) -> str:
+    if text not in UNITS:
+        hint = did_you_mean(text, UNITS) or f"known: {', '.join(UNITS)}"
+        raise Mistake(f"unknown unit '{text}'", hint, call.offset, len(call.function))
+    return text
+
+
+def _pattern(text: str, call: Call, _scope: Scope) -> Pattern[str]:
+    try:
+        return safe_pattern(text, call.offset, searching=True)
+    except Mistake as mistake:
+        raise Mistake(mistake.fact, mistake.hint, call.offset, len(call.function)) from mistake
+
+
+def _zone(text: str, call: Call, _scope: Scope) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError) as error:
+        fact = f"'{text}' is not a time zone"
+        raise Mistake(fact, "as 'Europe/Berlin'", call.offset, len(call.function)) from error
+
+
+READ: Mapping[str, Callable[[str, Call, Scope], Any]] = {
+    "number": _number,
+    "table": _table,
+    "unit": _unit,
+    "pattern": _pattern,
+    "zone": _zone,
+}
+
+
+def _applied(
+    source: Closure, function: Function, arguments: tuple[Any, ...], label: str
+) -> Closure:
     call = function.call
     if function.takes == "value":
-        return lambda evaluation: call(evaluation, source(evaluation), *arguments)
+        return lambda evaluation: note(
+            evaluation, label, call(evaluation, source(evaluation), *arguments)
+        )
     if function.takes == "field":
-        return _applied_to_field(source, call, arguments)
+        return _applied_to_field(source, call, arguments, label)
 
     def read(evaluation: Evaluation) -> Value:
         value = source(evaluation)
-        if not value:
+        if not value or value == NULL:
             return value
-        if isinstance(value, str):
-            return value if value == NULL else call(evaluation, value, *arguments)
-        return [
-            each if each == NULL else call(evaluation, each, *arguments)
-            for each in value
-            if isinstance(each, str)
-        ]
+        if value.__class__ is str:
+            value = call(evaluation, value, *arguments)
+        else:
+            value = _each(evaluation, value, call, arguments)
+        return value if evaluation.watch is None else note(evaluation, label, value)
 
     return read
 
 
+def _each(
+    evaluation: Evaluation,
+    values: list[Any],
+    call: Callable[..., Value],
+    arguments: tuple[Any, ...],
+) -> Value:
+    before = evaluation.rank
+    said, ranks = [], [before]
+    for each in values:
+        if isinstance(each, str):
+            evaluation.rank = before
+            said.append(each if each == NULL else call(evaluation, each, *arguments))
+            if said[-1]:  # a default for one of several that says nothing ranks nothing
+                ranks.append(evaluation.rank)
+    evaluation.rank = max(ranks)
+    return said
+
+
 def _applied_to_field(
-    source: Closure, call: Callable[..., Value], arguments: tuple[Any, ...]
+    source: Closure, call: Callable[..., Value], arguments: tuple[Any, ...], label: str
 ) -> Closure:
     def read(evaluation: Evaluation) -> Value:
         repetitions: list[Repetition] = source(evaluation)
@@ -222,7 +328,8 @@ def _applied_to_field(
             return ""
         if len(repetitions) == 1 and repetitions[0].raw == NULL:
             return NULL
-        return call(evaluation, repetitions, *arguments)
+        value = call(evaluation, repetitions, *arguments)
+        return value if evaluation.watch is None else note(evaluation, label, value)
 
     return read
 
@@ -344,11 +451,31 @@ def _finder(path: Path, scope: Scope) -> Callable[[Evaluation], list[Segment]]:
     name = path.segment
     if scope.element == name and path.segment_selector is None:
         return lambda evaluation: [evaluation.element] if evaluation.element is not None else []
+    if isinstance(path.segment_selector, After):
+        return _follower(name, path.segment_selector.segment)
     select = _selection(path.segment_selector, "segment", scope)
 
     def find(evaluation: Evaluation) -> list[Segment]:
         found = evaluation.segments.all(name)  # type: ignore[union-attr]
         return select(evaluation, found) if select is not None else found[:1]
+
+    return find
+
+
+def _follower(name: str, leader: str) -> Callable[[Evaluation], list[Segment]]:
+    """Segments that follow one named `leader`, others of their own name between at most."""
+
+    def find(evaluation: Evaluation) -> list[Segment]:
+        if not evaluation.segments or not evaluation.segments.first(name):
+            return []
+        found: list[Segment] = []
+        last = ""
+        for segment in evaluation.segments.segments:
+            if segment.name != name:
+                last = segment.name
+            elif last == leader:
+                found.append(segment)
+        return found
 
     return find
 
@@ -361,6 +488,8 @@ def _selection(
     if isinstance(selector, int):
         number = selector
         return lambda _, found: found[number - 1 : number]
+    if isinstance(selector, After):
+        raise Mistake("'after' selects segments, not repetitions")
     if isinstance(selector, str):
         return (lambda _, found: found) if selector == "all" else (lambda _, found: found[-1:])
     inner = Scope(scope.tables, "." if what == "repetition" else "*", scope.names, scope.keywords)
@@ -397,10 +526,20 @@ def compile_condition(tree: Condition, scope: Scope) -> Test:
             return lambda evaluation: (read(evaluation) in words) is wanted
         case Matches(operand, pattern):
             read = _operand(operand, scope)
-            return lambda evaluation: bool(pattern.fullmatch(read(evaluation)[:PATTERN_INPUT]))
+            return _matching(read, pattern)
         case Valued(operand):
             read = _operand(operand, scope)
             return lambda evaluation: bool(read(evaluation))
+
+
+def _matching(read: Callable[[Evaluation], str], pattern: Pattern[str]) -> Test:
+    """What is too long for a pattern does not match it."""
+
+    def test(evaluation: Evaluation) -> bool:
+        text = read(evaluation)
+        return len(text) <= PATTERN_INPUT and pattern.fullmatch(text) is not None
+
+    return test
 
 
 def _all_of(tests: list[Test]) -> Test:
@@ -423,7 +562,10 @@ def _operand(tree: Expression, scope: Scope) -> Callable[[Evaluation], str]:
 
     def read(evaluation: Evaluation) -> str:
         rank, origin, segment = evaluation.rank, evaluation.origin, evaluation.origin_segment
-        text = one(closure(evaluation))
+        try:
+            text = one(closure(evaluation))
+        except Unfit:  # a table that refuses: a condition on what it does not have does not hold
+            text = ""
         evaluation.rank, evaluation.origin, evaluation.origin_segment = rank, origin, segment
         return "" if text == NULL else text.strip()
 
@@ -445,6 +587,11 @@ def calls_in(tree: Expression | Condition) -> Iterator[Call]:
             yield from each.calls
 
 
+def names_in(tree: Expression | Condition) -> Iterator[str]:
+    """Every name of the `let:` block that is used."""
+    yield from (each.name for each in _walk(tree) if isinstance(each, Given))
+
+
 def _walk(tree: Expression | Condition) -> Iterator[Expression | Condition]:
     yield tree
     for inner in _inside(tree):
@@ -457,9 +604,9 @@ def _inside(tree: Expression | Condition) -> tuple[Expression | Condition, ...]:
             return tuple(
                 each
                 for each in (first, second)
-                if each is not None and not isinstance(each, (int, str))
+                if each is not None and not isinstance(each, (int, str, After))
             )
-        case Sum(terms):
+        case Sum(terms) | Parts(terms):
             return terms
         case Alternatives(choices):
             return choices

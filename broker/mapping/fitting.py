@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from broker.mapping.dictionaries import vr_of
 from broker.mapping.evaluation import Evaluation, Unfit
+from broker.mapping.texts import surrogate
 
 LENGTHS = {
     "AE": 16,
@@ -59,6 +60,8 @@ def fit_for(keyword: str, vr: str, too_long: str | None) -> Fit:
         return lambda evaluation, text: _limited(
             evaluation, CONTROLS_IN_LONG_TEXT.sub(" ", text).strip(), limit, reject
         )
+    if too_long == "surrogate" and vr in ("SH", "LO"):
+        return _surrogate_of(keyword, limit)
     if vr in ("SH", "LO"):
         return _line_of(limit, reject)
     return lambda _, text: text  # PN comes from the name functions; US and others are small numbers
@@ -71,6 +74,20 @@ def _line_of(limit: int, reject: bool) -> Fit:
         return _limited(evaluation, _one_line(text), limit, reject)
 
     return line
+
+
+def _surrogate_of(keyword: str, limit: int) -> Fit:
+    """What is too long gets a number that stands for it; the whole is kept where people see it."""
+
+    def fit(evaluation: Evaluation, text: str) -> str:
+        clean = _one_line(text)
+        if len(clean) <= limit:
+            return clean
+        evaluation.warn(f"is longer than {limit} characters: a derived number stands for it")
+        evaluation.whole.append(f"{keyword}: {clean}")
+        return surrogate(evaluation, clean)
+
+    return fit
 
 
 @lru_cache(maxsize=1024)

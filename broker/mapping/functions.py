@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
-from broker.hl7.message import NULL, Repetition
+from broker.mapping import coding, names, texts
+from broker.mapping.coding import CODED
 from broker.mapping.evaluation import Evaluation, Value
-from broker.mapping.names import (
-    CLINICIAN,
-    NESTED_CLINICIAN,
-    PERSON,
-    clinician_name,
-    clinician_parts,
-    nested_clinician_name,
-    person_name,
-    person_parts,
-)
-from broker.mapping.timestamps import date_of, time_of, to_zone
+from broker.mapping.names import CLINICIAN, NESTED_CLINICIAN, PERSON
+from broker.mapping.quantities import convert, measure
+from broker.mapping.tables import Table, lookup
+from broker.mapping.timestamps import date_of, offset_text, time_of, to_zone
 from broker.worklist.changes import FILLS_GAPS
 
-UNIVERSAL_TYPES = {"DNS", "EUI64", "ISO", "URI", "UUID", "X400", "X500"}
-UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
-CODE_VALUE_LENGTH = 16  # SH; what is longer is a Long Code Value (PS3.3 table 8.8-1)
+__all__ = ["TABLE", "Argument", "Example", "Function", "Table"]
 
 
 @dataclass(frozen=True)
-class Table:
-    """A lookup table: rows by key, and what a miss gives ('' is absent, None no default)."""
+class Argument:
+    """What stands in the parentheses. `kind` is text, number, table, pattern, unit, zone or pair.
+
+    Where there may be `many`, at least as many as there are must be said.
+    """
 
     name: str
-    rows: dict[str, str]
-    default: str | None = None
-    folded: dict[str, str] = field(default_factory=dict)
+    kind: str = "text"
+    optional: bool = False
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """A field as sent, the call as written after `|`, and what comes out."""
+
+    given: str
+    call: str
+    gives: str
 
 
 @dataclass(frozen=True)
@@ -51,26 +53,24 @@ class Function:
     call: Callable[..., Value]
     takes: str
     summary: str
-    example: str
-    arguments: tuple[int, int] = (0, 0)
+    example: Example
+    arguments: tuple[Argument, ...] = ()
     types: frozenset[str] = frozenset()
-    names_table: bool = False
-    numbers: bool = False
+
+    @property
+    def names_table(self) -> bool:
+        """Whether its first argument is a table."""
+        return bool(self.arguments) and self.arguments[0].kind == "table"
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The least and the greatest number of arguments."""
+        least = sum(not argument.optional for argument in self.arguments)
+        many = any(argument.many for argument in self.arguments)
+        return least, MOST_ARGUMENTS if many else len(self.arguments)
 
 
-def lookup(evaluation: Evaluation, text: str, table: Table, *default: str) -> str:
-    """The table's value; a miss gives the default, with its rank, or nothing and a warning."""
-    found = table.rows.get(text)
-    if found is None:
-        found = table.folded.get(text.strip().upper())
-    if found is not None:
-        return found
-    fallback = default[0] if default else table.default
-    if fallback is None:
-        evaluation.warn(f"is not in table '{table.name}'")
-        return ""
-    evaluation.rank = FILLS_GAPS
-    return fallback
+MOST_ARGUMENTS = 60
 
 
 def date(evaluation: Evaluation, text: str) -> str:
@@ -89,267 +89,346 @@ def time(evaluation: Evaluation, text: str, *unknown: str) -> str:
     return unknown[0]
 
 
-def local(evaluation: Evaluation, text: str) -> str:
-    moved = to_zone(text, evaluation.message_zone, evaluation.site_zone)
+def local(evaluation: Evaluation, text: str, zone: ZoneInfo | None = None) -> str:
+    moved = to_zone(text, zone or evaluation.message_zone, evaluation.site_zone)
     if not moved:
         evaluation.warn("is not a date and time")
     return moved
 
 
-def code(evaluation: Evaluation, repetitions: Sequence[Repetition], *scheme: str) -> Value:
-    return _codes(evaluation, repetitions, (1, 2, 3), scheme)
+def moment(evaluation: Evaluation, text: str) -> str:
+    day, clock = date_of(text), time_of(text)
+    if not day:
+        evaluation.warn("is not a complete date")
+        return ""
+    return day + clock + (offset_text(text, evaluation.message_zone) if clock else "")
 
 
-def alternate_code(
-    evaluation: Evaluation, repetitions: Sequence[Repetition], *scheme: str
-) -> Value:
-    return _codes(evaluation, repetitions, (4, 5, 6), scheme)
-
-
-def _codes(
-    evaluation: Evaluation,
-    repetitions: Sequence[Repetition],
-    places: tuple[int, int, int],
-    scheme: tuple[str, ...],
-) -> list[dict[str, Any]]:
-    items = []
-    for repetition in repetitions:
-        components = [*repetition.components(), "", "", "", "", "", ""]
-        value, meaning, designator = (_said(components[place - 1]) for place in places)
-        if not value:
-            continue  # a text without a code is a description, never a code item
-        item = {"CodeValue" if len(value) <= CODE_VALUE_LENGTH else "LongCodeValue": value}
-        designator = designator or (scheme[0] if scheme else "")
-        if designator:
-            item["CodingSchemeDesignator"] = designator
-        elif len(value) <= CODE_VALUE_LENGTH:
-            evaluation.warn("has a code without a coding scheme")
-            continue
-        items.append(item | {"CodeMeaning": meaning or value})
-    return items
-
-
-def issuer(_: Evaluation, repetitions: Sequence[Repetition]) -> Value:
-    repetition = repetitions[0]
-    components = [*repetition.components(), "", "", "", ""]
-    return _issuer(*(_said(component) for component in components[1:4]))
-
-
-def authority(_: Evaluation, repetitions: Sequence[Repetition]) -> Value:
-    repetition = repetitions[0]
-    parts = [*repetition.subcomponents(4), "", "", ""]
-    return _issuer(*(_said(part) for part in parts[:3]))
-
-
-def qualifiers(_: Evaluation, repetitions: Sequence[Repetition]) -> Value:
-    repetition = repetitions[0]
-    items = _issuer("", *(_said(repetition.text(4, part)) for part in (2, 3)))
-    identifier_type = _said(repetition.text(5))
-    if items and identifier_type:
-        items[0]["IdentifierTypeCode"] = identifier_type
-    return items
-
-
-def _issuer(namespace: str, universal: str, kind: str) -> list[dict[str, Any]]:
-    """One item of the HL7v2 Hierarchic Designator macro, or none."""
-    item: dict[str, Any] = {}
-    if namespace:
-        item["LocalNamespaceEntityID"] = namespace
-    if universal and kind.upper() in UNIVERSAL_TYPES:
-        item["UniversalEntityID"] = universal
-        item["UniversalEntityIDType"] = kind.upper()
-    return [item] if item else []
-
-
-def _said(text: str) -> str:
-    return "" if text == NULL else text.strip()
-
-
-def part(_: Evaluation, repetitions: Sequence[Repetition], component: str, *sub: str) -> Value:
-    texts = (
-        repetition.text(int(component), int(sub[0]) if sub else 0) for repetition in repetitions
-    )
-    return [text for text in texts if text]
-
-
-def uid(evaluation: Evaluation, text: str) -> str:
-    text = text.strip()
-    if len(text) <= 64 and UID.fullmatch(text):
-        return text
-    evaluation.warn("is not a valid UID")
-    return ""
-
-
-def derived(evaluation: Evaluation, text: str, prefix: str = "") -> str:
-    """Sixteen characters at most, the same for the same issuer and text for ever."""
-    digest = hashlib.sha256(f"{evaluation.issuer}\x1f{text}".encode()).hexdigest().upper()
-    evaluation.rank = FILLS_GAPS
-    return (prefix + digest)[:16]
-
-
-def default(evaluation: Evaluation, value: Value, text: str) -> Value:
-    if value:
-        return value
-    evaluation.rank = FILLS_GAPS
-    return text
-
-
-def join(_: Evaluation, repetitions: Sequence[Repetition], separator: str = " ") -> str:
-    """Of components with subcomponents the first: in addresses and locations what people say."""
-    repetition = repetitions[0]
-    places = range(1, len(repetition.components()) + 1)
-    parts = (_said(repetition.text(place, 1)) for place in places)
-    return separator.join(text for text in parts if text)
-
-
-def digits(_: Evaluation, text: str) -> str:
-    return re.sub(r"\D", "", text)
-
-
-def replace(_: Evaluation, text: str, old: str, new: str) -> str:
-    return text.replace(old, new)
-
-
-def left(_: Evaluation, text: str, length: str) -> str:
-    return text[: int(length)]
-
-
-def right(_: Evaluation, text: str, length: str) -> str:
-    return text[-int(length) :]
-
-
-def first(_: Evaluation, value: Value) -> Value:
-    return value[0] if isinstance(value, list) and value else value
+def zone(evaluation: Evaluation, text: str) -> str:
+    return offset_text(text, evaluation.message_zone)
 
 
 def _text(
     name: str,
     call: Callable[..., Value],
     summary: str,
-    example: str,
-    arguments: tuple[int, int] = (0, 0),
-    *,
-    names_table: bool = False,
-    numbers: bool = False,
+    given: str,
+    gives: str,
+    *arguments: Argument,
+    said: str = "",
 ) -> Function:
-    kind = frozenset[str]()
-    return Function(name, call, "text", summary, example, arguments, kind, names_table, numbers)
+    return Function(name, call, "text", summary, _example(name, given, gives, said), arguments)
+
+
+def _value(
+    name: str,
+    call: Callable[..., Value],
+    summary: str,
+    given: str,
+    gives: str,
+    *arguments: Argument,
+    said: str = "",
+) -> Function:
+    return Function(name, call, "value", summary, _example(name, given, gives, said), arguments)
 
 
 def _field(
     name: str,
     call: Callable[..., Value],
     summary: str,
+    given: str,
+    gives: str,
+    *arguments: Argument,
+    said: str = "",
     types: frozenset[str] = frozenset(),
-    arguments: tuple[int, int] = (0, 0),
-    *,
-    numbers: bool = False,
 ) -> Function:
-    return Function(name, call, "field", summary, "", arguments, types, numbers=numbers)
+    example = _example(name, given, gives, said)
+    return Function(name, call, "field", summary, example, arguments, types)
 
 
-def _value(
-    name: str, call: Callable[..., Value], summary: str, example: str, count: int = 0
-) -> Function:
-    return Function(name, call, "value", summary, example, (count, count))
+def _example(name: str, given: str, gives: str, said: str) -> Example:
+    return Example(given, f"{name}({said})" if said else name, gives)
 
 
-CODED = frozenset({"CE", "CWE", "CNE", "CM", "CM_SPD"})
+LENGTH = Argument("length", "number")
+SEPARATOR = Argument("separator", optional=True)
+SCHEME = Argument("scheme", optional=True)
+PREFIX = Argument("prefix", optional=True)
 LIST = (
-    _text("trim", lambda _, text: text.strip(), "Without spaces around it.", "' a ' | trim → a"),
-    _text("upper", lambda _, text: text.upper(), "In capitals.", "'ct' | upper → CT"),
-    _text("lower", lambda _, text: text.lower(), "In small letters.", "'CT' | lower → ct"),
-    _text("left", left, "The first n characters.", "'abc' | left(2) → ab", (1, 1), numbers=True),
-    _text("right", right, "The last n characters.", "'abc' | right(2) → bc", (1, 1), numbers=True),
+    # texts
+    _text("trim", texts.trim, "Without spaces around it.", " a ", "a"),
+    _text("upper", texts.upper, "In capitals.", "ct", "CT"),
+    _text("lower", texts.lower, "In small letters.", "CT", "ct"),
+    _text("left", texts.left, "The first characters.", "abc", "ab", LENGTH, said="2"),
+    _text("right", texts.right, "The last characters.", "abc", "bc", LENGTH, said="2"),
     _text(
         "replace",
-        replace,
+        texts.replace,
         "Every occurrence of one text by another.",
-        "'a/b' | replace('/', '-') → a-b",
-        (2, 2),
+        "a/b",
+        "a-b",
+        Argument("old"),
+        Argument("new"),
+        said="'/', '-'",
     ),
-    _text("digits", digits, "Only the digits.", "'0316-42' | digits → 031642"),
+    _text("digits", texts.digits, "Only the digits.", "0316-42", "031642"),
+    _text(
+        "extract",
+        texts.extract,
+        "What a pattern finds first: its first group, or all of it.",
+        "Order A-4711 of today",
+        "4711",
+        Argument("pattern", "pattern"),
+        said="'A-([0-9]+)'",
+    ),
+    # several values
+    _value("first", texts.first, "The first of several values.", "a~b", "a"),
+    _value("last", texts.last, "The last of several values.", "a~b", "b"),
     _value(
-        "default", default, "This text for nothing; it only fills gaps.", "'' | default(X) → X", 1
+        "concat",
+        texts.concat,
+        "Several values as one text, the argument (else a space) between them.",
+        "a~b",
+        "a, b",
+        SEPARATOR,
+        said="', '",
     ),
-    _value("first", first, "The first of several values.", "'a' | first → a"),
+    _value("lines", texts.lines, "Several values as one text, each on its line.", "a", "a"),
+    _value(
+        "split",
+        texts.split,
+        "Each value parted at the separator; all parts, or the one with this number.",
+        "CT/ROOM2",
+        "ROOM2",
+        Argument("separator"),
+        Argument("number", "number", optional=True),
+        said="'/', 2",
+    ),
+    _value(
+        "default",
+        texts.default,
+        "This text for nothing; it only fills gaps.",
+        "",
+        "X",
+        Argument("text"),
+        said="X",
+    ),
+    # tables
     _text(
         "lookup",
         lookup,
         "The row of a table; a second argument replaces the table's default.",
-        "'W' | lookup(sex) → F",
-        (1, 2),
-        names_table=True,
+        "W",
+        "F",
+        Argument("table", "table"),
+        Argument("default", optional=True),
+        said="sex",
     ),
+    _text(
+        "map",
+        texts.mapped,
+        "A table in one line: text, value, text, value …; '*' is every other text.",
+        "S",
+        "STAT",
+        Argument("text and value", "pair", many=True),
+        said="S, STAT, R, ROUTINE, '*', ''",
+    ),
+    # time
     _text(
         "date",
         date,
         "The day of a time stamp; an incomplete one is absent.",
-        "'202603160930' | date → 20260316",
+        "202603160930",
+        "20260316",
     ),
     _text(
         "time",
         time,
         "The time of a time stamp; the argument stands for a day without a time.",
-        "'202603160930' | time → 093000",
-        (0, 1),
+        "202603160930",
+        "093000",
+        Argument("unknown", optional=True),
     ),
+    _text(
+        "datetime",
+        moment,
+        "A time stamp as DICOM date and time, with the offset of the sender's clock.",
+        "202603160930+0000",
+        "20260316093000+0000",
+    ),
+    _text("zone", zone, "The offset of a time stamp from UTC.", "202603160930+0100", "+0100"),
     _text(
         "local",
         local,
-        "A time stamp with an offset as the site's own time.",
-        "'20260317084500+0100' | local → 20260317084500",
+        "A time stamp as the site's own time; the argument is the zone of one without offset.",
+        "202603170845",
+        "20260317134500",
+        Argument("zone", "zone", optional=True),
+        said="'America/New_York'",
     ),
-    _text("uid", uid, "A valid UID, or absent.", "'1.2.840.1' | uid → 1.2.840.1"),
+    # identifiers
+    _text("uid", texts.uid, "A valid UID, or absent.", "1.2.840.1", "1.2.840.1"),
     _text(
         "derived",
-        derived,
+        texts.derived,
         "A stable identifier of 16 characters from issuer and text; the argument is its prefix.",
-        "'P1' | derived(G) → G",
-        (0, 1),
+        "PRACTICE12-20260316-0000077",
+        "GF6F1CA0A8424910",
+        PREFIX,
+        said="G",
+    ),
+    _text(
+        "derived_uid",
+        texts.derived_uid,
+        "A stable UID from issuer and text; it only fills gaps.",
+        "A1",
+        "2.25.272985096160008910081132620872923037117",
+    ),
+    # quantities
+    _text(
+        "convert",
+        convert,
+        "A number in one unit as a number in another.",
+        "154",
+        "69.853",
+        Argument("unit", "unit"),
+        Argument("wanted", "unit"),
+        said="lb, kg",
+    ),
+    _text(
+        "measure",
+        measure,
+        "A number with its unit as a number in the unit wanted; a strange unit is absent.",
+        "165 cm",
+        "1.65",
+        Argument("wanted", "unit"),
+        said="m",
+    ),
+    # HL7 types
+    _field(
+        "person",
+        names.person_name,
+        "XPN to PN; I and P repetitions become groups of their own.",
+        "ROE^ANN^K^Jr.^Dr.",
+        "ROE^ANN^K^Dr.^Jr.",
+        types=PERSON,
     ),
     _field(
-        "person", person_name, "XPN to PN; I and P repetitions become groups of their own.", PERSON
+        "clinician",
+        names.clinician_name,
+        "XCN (id^family^given…) to PN.",
+        "30112^Öztürk^Seyma^^^Dr.",
+        "Öztürk^Seyma^^Dr.",
+        types=CLINICIAN,
     ),
-    _field("clinician", clinician_name, "XCN (id^family^given…) to PN.", CLINICIAN),
     _field(
         "nested_clinician",
-        nested_clinician_name,
+        names.nested_clinician_name,
         "NDL-1 (id&family&given…) to PN.",
-        NESTED_CLINICIAN,
+        "7&ROE&ANN^20260316",
+        "ROE^ANN",
+        types=NESTED_CLINICIAN,
     ),
     _field(
         "code",
-        code,
+        coding.code,
         "CE/CWE 1-3 to code items; the argument is the scheme where none is said.",
-        CODED,
-        (0, 1),
+        "CT1^Head",
+        "CodeValue CT1, CodingSchemeDesignator 99LOCAL, CodeMeaning Head",
+        SCHEME,
+        said="'99LOCAL'",
+        types=CODED,
     ),
-    _field("alternate_code", alternate_code, "CE/CWE 4-6 to code items.", CODED, (0, 1)),
-    _field("issuer", issuer, "EI 2-4 to an issuer item.", frozenset({"EI"})),
-    _field("authority", authority, "CX-4 to an issuer item.", frozenset({"CX"})),
+    _field(
+        "alternate_code",
+        coding.alternate_code,
+        "CE/CWE 4-6 to code items.",
+        "X^Y^Z^CT1^Head^L",
+        "CodeValue CT1, CodingSchemeDesignator L, CodeMeaning Head",
+        SCHEME,
+        types=CODED,
+    ),
+    _field(
+        "issuer",
+        coding.issuer,
+        "EI 2-4 to an issuer item.",
+        "A1^RIS",
+        "LocalNamespaceEntityID RIS",
+        types=frozenset({"EI"}),
+    ),
+    _field(
+        "authority",
+        coding.authority,
+        "CX-4 to an issuer item.",
+        "4711^^^NORTH",
+        "LocalNamespaceEntityID NORTH",
+        types=frozenset({"CX"}),
+    ),
     _field(
         "qualifiers",
-        qualifiers,
+        coding.qualifiers,
         "CX-4 and CX-5 to an Issuer of Patient ID Qualifiers item.",
-        frozenset({"CX"}),
+        "4711^^^NORTH&1.2.3&ISO^MR",
+        "UniversalEntityID 1.2.3, UniversalEntityIDType ISO, IdentifierTypeCode MR",
+        types=frozenset({"CX"}),
+    ),
+    _field(
+        "address",
+        coding.address,
+        "XAD as one line: street, postal code and town, state, country.",
+        "FERN LANE 4^^TWINCREEK^ME^04401",
+        "FERN LANE 4 04401 TWINCREEK ME",
+        types=frozenset({"XAD", "AD"}),
+    ),
+    _field(
+        "phone",
+        coding.phone,
+        "XTN to telephone numbers, whichever way they are written.",
+        "^PRN^PH^^41^44^5550122",
+        "41 44 5550122",
+        types=frozenset({"XTN", "TN", "ST"}),
     ),
     _field(
         "part",
-        part,
+        coding.part,
         "A component (and subcomponent) of the repetitions chosen.",
-        frozenset(),
-        (1, 2),
-        numbers=True,
+        "4711^^^NORTH&1.2.3&ISO",
+        "1.2.3",
+        Argument("component", "number"),
+        Argument("subcomponent", "number", optional=True),
+        said="4, 2",
+    ),
+    _field(
+        "either",
+        coding.either,
+        "Of each repetition the first of these components that says something.",
+        "J30^Pollen~J45",
+        "Pollen, J45",
+        Argument("component", "number", many=True),
+        said="2, 1",
     ),
     _field(
         "join",
-        join,
-        "All components that are there, the argument between them.",
-        frozenset(),
-        (0, 1),
+        coding.join,
+        "All components that are there, the argument (else a space) between them.",
+        "3W^W312^1",
+        "3W W312 1",
+        SEPARATOR,
     ),
-    _text("xpn", person_parts, "PN to XPN, for messages that go out.", ""),
-    _text("xcn", clinician_parts, "PN to XCN, for messages that go out.", ""),
+    # messages that go out
+    _text(
+        "xpn",
+        names.person_parts,
+        "PN to XPN, for messages that go out.",
+        "ROE\\S\\ANN",
+        "ROE, ANN, , , ",
+    ),
+    _text(
+        "xcn",
+        names.clinician_parts,
+        "PN to XCN, for messages that go out.",
+        "ROE\\S\\ANN",
+        ", ROE, ANN, , , ",
+    ),
 )
 TABLE: dict[str, Function] = {function.name: function for function in LIST}

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from broker.mapping.applying import Inbound
 from broker.mapping.bundle import Bundle, Loaded
+from broker.mapping.clashing import clashes
 from broker.mapping.compiling import Compiler, compile_inbound
-from broker.mapping.document import Complaint, Complaints, decode, read_text, validated
+from broker.mapping.document import Complaint, Complaints, validated
 from broker.mapping.examples import failed_examples
+from broker.mapping.overlaying import read_layers
 from broker.mapping.rendering import Outbound, compile_outbound
 from broker.mapping.rules import InboundFile, OutboundFile
 
@@ -20,30 +22,46 @@ __all__ = ["Bundle", "Loaded", "load", "mapping_files"]
 def load(paths: Path | Iterable[Path], *, examples: bool = True) -> Bundle:
     """The bundle of a folder or of files. Raises Complaints with all that is wrong."""
     complaints: list[Complaint] = []
-    digest = hashlib.sha256()
+    read: dict[str, bytes] = {}
     loaded: list[Loaded] = []
     for path in mapping_files(paths, complaints):
         try:
-            one, compiler = _load_file(path, digest)
+            one, compiler = _load_file(path, read)
         except Complaints as wrong:
             complaints.extend(wrong.complaints)
             continue
-        loaded.append(one)
         complaints.extend(compiler.complaints)
-    complaints.extend(_clashes(loaded))
-    errors = [each for each in complaints if each.severity == "error"]
-    if errors:
+        if one.file.abstract == "no":
+            loaded.append(one)
+    complaints.extend(clashes(loaded))
+    if any(each.severity == "error" for each in complaints):
         raise Complaints(complaints)
-    bundle = Bundle(
-        digest.hexdigest(),
-        tuple(each.mapping for each in loaded if isinstance(each.mapping, Inbound)),
-        {each.mapping.name: each.mapping for each in loaded if isinstance(each.mapping, Outbound)},
-        tuple(complaints),
-        tuple(loaded),
-    )
+    bundle = _bundle(loaded, read, complaints)
     if examples:
         _pass_examples(bundle)
     return bundle
+
+
+def _bundle(
+    loaded: Sequence[Loaded], read: dict[str, bytes], complaints: Iterable[Complaint]
+) -> Bundle:
+    return Bundle(
+        _version(read),
+        tuple(each.mapping for each in loaded if isinstance(each.mapping, Inbound)),
+        {each.mapping.name: each.mapping for each in loaded if isinstance(each.mapping, Outbound)},
+        tuple(sorted(set(complaints))),
+        tuple(loaded),
+        read,
+    )
+
+
+def _version(read: dict[str, bytes]) -> str:
+    """The hash of all that was read; where the folders lie does not count."""
+    digest = hashlib.sha256()
+    for name, data in sorted((Path(name).name, data) for name, data in read.items()):
+        digest.update(f"{name}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def _pass_examples(bundle: Bundle) -> None:
@@ -64,53 +82,17 @@ def mapping_files(paths: Path | Iterable[Path], complaints: list[Complaint]) -> 
     return found
 
 
-def _load_file(path: Path, digest: hashlib._Hash) -> tuple[Loaded, Compiler]:
-    name = str(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise Complaints([Complaint(name, 0, 0, f"cannot be read: {reason}")]) from error
-    root = read_text(decode(data, name), name)
-    if root.kind != "mapping":
-        raise Complaints([root.complaint("is not a mapping of keys", "it begins with 'mapping:'")])
-    _hash(digest, path.name, data)
+def _load_file(path: Path, read: dict[str, bytes]) -> tuple[Loaded, Compiler]:
+    layered = read_layers(path)
+    root = layered.root
     file: InboundFile | OutboundFile
     mapping: Inbound | Outbound
     if root.entries.get("direction", root).text == "out":
         file = validated(OutboundFile, root)
-        mapping, compiler = compile_outbound(file, root, path.parent)
+        mapping, compiler = compile_outbound(file, layered)
     else:
         file = validated(InboundFile, root)
-        mapping, compiler = compile_inbound(file, root, path.parent)
-    for table, content in sorted(compiler.files.items()):
-        _hash(digest, table, content)
+        mapping, compiler = compile_inbound(file, layered)
+    read.update((str(each), data) for each, data in layered.files)
+    read.update(compiler.files)
     return Loaded(path, root, file, mapping), compiler
-
-
-def _hash(digest: hashlib._Hash, name: str, data: bytes) -> None:
-    digest.update(f"{name}\0{len(data)}\0".encode())
-    digest.update(data)
-
-
-def _clashes(loaded: Sequence[Loaded]) -> list[Complaint]:
-    """Two mappings of one name, or as specific as each other for one message."""
-    complaints: list[Complaint] = []
-    names: dict[str, Loaded] = {}
-    claims: dict[tuple[tuple[str, str], tuple[str, str]], Loaded] = {}
-    for each in loaded:
-        first = names.setdefault(each.file.mapping, each)
-        if first is not each:
-            node = each.root.at(["mapping"])
-            fact = f"'{each.file.mapping}' is the name of {first.path} already"
-            complaints.append(node.complaint(fact))
-        if not isinstance(each.mapping, Inbound):
-            continue
-        for claim in ((s, m) for s in each.mapping.senders for m in each.mapping.messages):
-            rival = claims.setdefault(claim, each)
-            if rival is not each:
-                sender, message = "|".join(claim[0]), "^".join(claim[1])
-                fact = f"{message} from {sender} is accepted by {rival.path} as well"
-                node = each.root.at(["accept"])
-                complaints.append(node.complaint(fact, "name the sender of one of them"))
-    return complaints

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from pydicom.datadict import keyword_dict
@@ -17,16 +16,20 @@ from broker.mapping.compiling import Compiler
 from broker.mapping.dictionaries import path_mistake
 from broker.mapping.document import Node
 from broker.mapping.evaluation import Closure, Evaluation
+from broker.mapping.overlaying import Layered
 from broker.mapping.rules import OutboundFile
 
-OUTBOUND_NAMES = frozenset({"now", "control_id"})
-FIELD = re.compile(r"([A-Z][A-Z0-9]{2})-([1-9]\d?)(?:\.([1-9]\d?))?(?:\.([1-9]\d?))?")
+OUTBOUND_NAMES = frozenset({"now", "today", "control_id"})
+FIELD = re.compile(
+    r"([A-Z][A-Z0-9]{2}(?:\[[1-9]\d?\])?)-([1-9]\d?)(?:\.([1-9]\d?))?(?:\.([1-9]\d?))?"
+)
+"""As ORC-5, ORC-2.1 or, of the second OBX, OBX[2]-5."""
 KEYWORDS = frozenset(keyword_dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A field of the message: numbers count from 1, 0 means the whole."""
+    """A field of the message: numbers count from 1, 0 means the whole; segment is OBX or OBX[2]."""
 
     segment: str
     field: int
@@ -48,7 +51,7 @@ class Outbound:
     """A compiled mapping of events to messages."""
 
     name: str
-    message: tuple[str, str]
+    message: tuple[str, ...]
     version: str
     fields: tuple[Filled, ...]
 
@@ -59,7 +62,8 @@ class Outbound:
         """
         stamp = now.strftime("%Y%m%d%H%M%S")
         evaluation = Evaluation(
-            names={"now": stamp, "control_id": control_id}, attributes=dict(event)
+            names={"now": stamp, "today": stamp[:8], "control_id": control_id},
+            attributes=dict(event),
         )
         segments: dict[str, dict[int, list[Component]]] = {"MSH": {}}
         said = {"MSH"}
@@ -72,7 +76,9 @@ class Outbound:
             _put(segments.setdefault(line.place.segment, {}), line.place, value)
         header = {7: [stamp], 9: list(self.message), 10: [control_id], 12: [self.version]}
         segments["MSH"] = {11: ["P"], **segments["MSH"], **header}  # type: ignore[dict-item]
-        lines: list[Line] = [(name, fields) for name, fields in segments.items() if name in said]
+        lines: list[Line] = [
+            (name[:3], fields) for name, fields in segments.items() if name in said
+        ]
         return write(lines)
 
 
@@ -93,18 +99,20 @@ def _put(fields: dict[int, list[Component]], place: Place, value: Any) -> None:
     components[place.component - 1] = parts
 
 
-def compile_outbound(file: OutboundFile, root: Node, folder: Path) -> tuple[Outbound, Compiler]:
+def compile_outbound(file: OutboundFile, layered: Layered) -> tuple[Outbound, Compiler]:
     """The mapping, and the compiler with its complaints; useless when there are any."""
-    compiler = Compiler(root, folder, (file.version,), OUTBOUND_NAMES)
+    root = layered.root
+    compiler = Compiler(root, layered.versions, OUTBOUND_NAMES, [*layered.warnings])
     compiler.add_tables(file.tables)
-    kind, _, trigger = file.message.partition("^")
-    if not (kind and trigger):
-        complaint = root.at(["message"]).complaint("is not a message type", "as ORM^O01")
+    message = tuple(file.message.split("^"))
+    if not (all(message) and len(message) in (2, 3)):
+        hint = "as ORM^O01, from 2.5 on with its structure as OMI^O23^OMI_O23"
+        complaint = root.at(["message"]).complaint("is not a message type", hint)
         compiler.complaints.append(complaint)
     fields = []
     scope = compiler.scope(KEYWORDS)
     for key, rule in file.fields.items():
-        place = _place(compiler, root.at(["fields"]), key, file.version)
+        place = _place(compiler, root.at(["fields"]), key)
         node = root.at(["fields", key])
         if (rule.from_ is None) == (rule.const is None):
             compiler.complaints.append(node.complaint("needs one source: 'from' or 'const'"))
@@ -113,19 +121,20 @@ def compile_outbound(file: OutboundFile, root: Node, folder: Path) -> tuple[Outb
         else:
             closure, _ = compiler.expression(node.at(["from"]), scope)
             fields.append(Filled(place, closure))
-    outbound = Outbound(file.mapping, (kind, trigger), file.version, tuple(fields))
+    outbound = Outbound(file.mapping, message, file.version, tuple(fields))
     return outbound, compiler
 
 
-def _place(compiler: Compiler, fields: Node, key: str, version: str) -> Place:
+def _place(compiler: Compiler, fields: Node, key: str) -> Place:
     match = FIELD.fullmatch(key)
     if match is None:
-        hint = "write segment-field, as ORC-5 or ORC-2.1"
+        hint = "write segment-field, as ORC-5, ORC-2.1 or OBX[2]-5"
         compiler.complaints.append(fields.key_complaint(key, f"'{key}' is not a field", hint))
         return Place("ZZZ", 1)
     segment, *numbers = match.groups()
     field, component, subcomponent = (int(number or 0) for number in numbers)
-    wrong = path_mistake((version,), segment, field, component, subcomponent)
+    version = compiler.versions_of[fields.key_source(key).name]
+    wrong = path_mistake(version, segment[:3], field, component, subcomponent)
     if wrong:
         compiler.complaints.append(fields.key_complaint(key, *wrong))
     return Place(segment, field, component, subcomponent)

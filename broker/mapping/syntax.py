@@ -14,6 +14,9 @@ TOKEN = re.compile(
     r"|(?P<sign>\?\?|!=|[-=|+()\[\],.])|(?P<end>$))"
 )
 SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
+CLASS = re.compile(r"\\[\\()\[\]{}*+?|.]|\[\^?\]?(?:\\.|[^\]\\])*\]")
+REPEATED = re.compile(r"[*+?]|\{(\d{1,3})(,)?(\d{1,3})?\}")
+MOST_WAYS = 20_000_000
 MAX_LENGTH = 1000
 MAX_DEPTH = 20
 
@@ -81,9 +84,19 @@ class Call:
     arguments: tuple[str, ...]
     offset: int
 
+    def __str__(self) -> str:
+        return f"{self.function}({', '.join(self.arguments)})" if self.arguments else self.function
+
 
 @dataclass(frozen=True, slots=True)
 class Sum:
+    terms: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The key of a table with several key columns: (a, b)."""
+
     terms: tuple[Expression, ...]
 
 
@@ -133,10 +146,19 @@ class Some:
     conditions: tuple[Condition, ...]
 
 
-Expression = Text | Name | Given | Path | Sum | Alternatives | Pipe
+Expression = Text | Name | Given | Path | Sum | Parts | Alternatives | Pipe
 Condition = Compare | Matches | Valued | Not | Every | Some
-Selector = int | str | Condition
-"""Which repetition: a number, 'last', 'all', or the ones that meet a condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """The segments that follow one of another name, as comments follow what they are about."""
+
+    segment: str
+
+
+Selector = int | str | After | Condition
+"""Which: a number, 'last', 'all', those after another segment, or those that meet a condition."""
 
 
 def parse_expression(text: str) -> Expression:
@@ -168,18 +190,36 @@ def substituted(tree: Any, given: Mapping[str, Expression]) -> Any:
     return replace(tree, **parts)  # type: ignore[type-var]
 
 
-def safe_pattern(text: str, offset: int = 0) -> re.Pattern[str]:
-    """A pattern that cannot run away: no repeated groups, look-around or back-references."""
+def safe_pattern(text: str, offset: int = 0, *, searching: bool = False) -> re.Pattern[str]:
+    """A pattern that cannot run away: no repeated groups, look-around or back-references.
+
+    What is left can only multiply: the ways to match are counted and bounded.
+    """
     width = len(text) + 2
-    if len(text) > 200 or re.search(r"\)[*+{]|\(\?|\\[1-9]", text):
-        hint = "only groups without * + { after them, and neither (?…) nor \\1"
+    bare = CLASS.sub("x", text)
+    if len(text) > 200 or re.search(r"\)[*+{?]|\(\?|\\[1-9]", bare):
+        hint = "only groups without * + ? { after them, and neither (?…) nor \\1"
         raise Mistake("this pattern could run for ever", hint, offset, width)
-    if len(re.findall(r"(?<!\\)[*+{]", text)) > 3:
-        raise Mistake("this pattern repeats more than three times", "", offset, width)
+    if _ways(bare, searching) > MOST_WAYS:
+        hint = "fewer of * + ? {n,m} and |"
+        raise Mistake("this pattern repeats too often", hint, offset, width)
     try:
         return re.compile(text)
     except re.error as error:
         raise Mistake(f"is not a pattern: {error.msg}", "", offset, width) from error
+
+
+def _ways(pattern: str, searching: bool) -> int:
+    """How many ways there are to match 250 characters, at most."""
+    ways = 250 if searching else 1
+    for match in REPEATED.finditer(pattern):
+        if match[1] is None:
+            ways *= 2 if match[0] == "?" else 250
+        elif match[2]:
+            ways *= max(1, int(match[3]) - int(match[1]) + 1) if match[3] else 250
+    for group in re.findall(r"\(([^()]*\|[^()]*)\)", pattern):
+        ways *= 1 + group.count("|")
+    return ways
 
 
 def _tokens(text: str) -> Iterator[Token]:
@@ -277,9 +317,11 @@ class _Parser:
         if token.text == "(" and token.kind == "sign":
             self.take()
             self.deeper()
-            inner = self.expression()
+            inner = [self.expression()]
+            while self.accept(","):
+                inner.append(self.expression())
             self.expect(")", "after the expression")
-            return inner
+            return Parts(tuple(inner)) if len(inner) > 1 else inner[0]
         if token.text == "." and token.kind == "sign":
             return self.relative_path()
         if token.kind != "name":
@@ -316,7 +358,7 @@ class _Parser:
 
     def path(self) -> Path:
         head = self.take()
-        segment_selector = self.selector()
+        segment_selector = self.selector(segment=True)
         self.expect("-", "between segment and field")
         field = self.number("field")
         field_selector = self.selector()
@@ -342,7 +384,7 @@ class _Parser:
         last = self.tokens[self.position - 1]
         return last.offset + last.width
 
-    def selector(self) -> Selector | None:
+    def selector(self, *, segment: bool = False) -> Selector | None:
         if not self.accept("["):
             return None
         selector: Selector
@@ -350,6 +392,12 @@ class _Parser:
             selector = self.number("repetition")
         elif word := self.accept("last", "all"):
             selector = word.text
+        elif segment and self.accept("after"):
+            name = self.token.text
+            if self.token.kind != "name" or not SEGMENT.fullmatch(name):
+                self.fail("the name of a segment is missing", "as in NTE[after OBR]-3")
+            self.take()
+            selector = After(name)
         else:
             self.deeper()
             selector = self.condition()
@@ -391,12 +439,19 @@ class _Parser:
             if token.kind == "sign":
                 depth += {"(": 1, ")": -1}.get(token.text, 0)
             if depth == 0:
-                operators = ("=", "!=", "in", "matches", "valued")
+                operators = ("=", "!=", "in", "matches", "valued", "not")
                 return self.tokens[index + 1].text in operators
         return False
 
     def comparison(self) -> Condition:
         operand = self.alternatives()
+        if self.accept("not"):
+            return Not(self.compared(operand, ("valued", "matches", "in")))
+        return self.compared(operand)
+
+    def compared(self, operand: Expression, words: tuple[str, ...] = ()) -> Condition:
+        if words and self.token.text not in words:
+            self.fail("a comparison is missing", f"one of not {', not '.join(words)}")
         if self.accept("valued"):
             return Valued(operand)
         if self.accept("matches"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 STAMP = re.compile(r"(\d{8})(?:(\d\d)(\d\d)?(\d\d)?(?:\.\d+)?)?([+-]\d{4})?")
 OLDEST_YEAR = 1800  # what is older is a slip of the keys (hazards 2.2)
@@ -46,12 +47,30 @@ def _zone(offset: str) -> tzinfo | None:
     return timezone(-shift if offset[0] == "-" else shift)
 
 
+def offset_text(text: str, assumed: tzinfo | None) -> str:
+    """The offset of a time stamp as DICOM writes it: its own, or that of the sender's zone."""
+    match = STAMP.fullmatch(text.strip())
+    if not match:
+        return ""
+    if match[5]:
+        return match[5] if _zone(match[5]) else ""
+    clock = time_of(text)
+    if assumed is None or not clock or not date_of(match[1]):
+        return ""
+    moment = datetime.strptime(match[1] + clock[:4], "%Y%m%d%H%M").replace(tzinfo=assumed)
+    return moment.strftime("%z")[:5]
+
+
+@lru_cache(maxsize=64)  # date and time of one stamp are two attributes
 def to_zone(text: str, assumed: tzinfo | None, site: tzinfo | None) -> str:
     """The time stamp in the site's zone and without an offset; '' when it cannot be read.
 
     `assumed` is the zone of stamps that carry none; None means that they are the site's own time.
     A day without a time stays the day it says.
     """
+    if assumed is None and len(text) in (12, 14) and text.isascii() and text.isdigit():
+        possible = date_of(text) and text[8:10] < "24" and text[10:12] < "60" and text[12:] <= "60"
+        return f"{text:0<14}" if possible else ""
     match = STAMP.fullmatch(text.strip())
     if not match or not date_of(match[1]):
         return ""

@@ -10,12 +10,12 @@ from datetime import datetime
 import uvloop
 
 from broker.dicom.negotiation import Policy
-from broker.mapping.loading import load
 from broker.modality.echo import answer_echo
 from broker.modality.find import MODALITY_WORKLIST, Find
 from broker.modality.metrics import ModalityMetrics
 from broker.modality.server import Handler, Limits, Server
 from broker.modality.steps import MODALITY_PERFORMED_PROCEDURE_STEP, Steps
+from broker.rollout.current import Current
 from broker.settings import Address, Settings
 from broker.store import reads
 from broker.store.executors import AsyncStore
@@ -39,8 +39,8 @@ async def _serve(
     settings: Settings, ready: Callable[[Mapping[str, str]], None], instance: int
 ) -> None:
     stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store, metrics = AsyncStore(settings.redis.url), ModalityMetrics()
 
     def observe(event: str, labels: Mapping[str, str], seconds: float) -> None:  # noqa: ARG001 - Observe
@@ -49,30 +49,39 @@ async def _serve(
         elif labels.get("kind") == "C-ECHO":
             metrics.echo()
 
+    current = await Current.opened(store, settings)
     server = Server(
-        _handlers(settings, store, metrics), _policy(settings), _limits(settings), observe
+        _handlers(settings, store, current, metrics), _policy(settings), _limits(settings), observe
     )
     await store.run(reads.writable())
     host, port = await server.start(*settings.dicom.listen, reuse_port=settings.dicom.processes > 1)
     ready({"dicom": str(Address(host, port))})
-    publishing = asyncio.create_task(
-        publish_forever(store, metrics.registry, own_name("modality", instance))
-    )
+    name = own_name("modality", instance)
+
+    async def swapped(version: str) -> None:
+        metrics.mapping(version)
+        await publish_last(store, metrics.registry, name)
+
+    tasks = [
+        asyncio.create_task(publish_forever(store, metrics.registry, name)),
+        asyncio.create_task(current.follow(store, swapped)),
+    ]
     await stop.wait()
     await server.stop(GRACE_S)
-    publishing.cancel()
-    await publish_last(store, metrics.registry, own_name("modality", instance))
+    for task in tasks:
+        task.cancel()
+    await publish_last(store, metrics.registry, name)
     await store.close()
 
 
 def _handlers(
-    settings: Settings, store: AsyncStore, metrics: ModalityMetrics
+    settings: Settings, store: AsyncStore, current: Current, metrics: ModalityMetrics
 ) -> Mapping[tuple[str, str], Handler]:
     charsets = {ae.title: tuple(ae.charset.split("\\")) for ae in settings.ae if ae.charset}
     find = Find(store, metrics, settings.dicom.limits.max_answers, charsets)
     steps = Steps(
         store=store,
-        bundle=load(settings.mappings),
+        current=current,
         ris=settings.ris,
         clock=lambda: datetime.now(settings.timezone),
         metrics=metrics,

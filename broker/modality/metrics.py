@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from broker.store.metrics import SECONDS, Bounded
+from broker.store.metrics import SECONDS, Bounded, VersionInfo
 
 
 class ModalityMetrics:
@@ -28,6 +28,7 @@ class ModalityMetrics:
         )
         self._associations = self._counter("associations", "Associations, by outcome", ("outcome",))
         self._echoes = self._counter("echo", "C-ECHO requests")
+        self.mapping = VersionInfo("modality", self.registry)
 
     def find(self, status: int, results: int, seconds: float) -> None:
         """Count one query: its final status (PS3.7 Annex C), its answers, how long it took."""

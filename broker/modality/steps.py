@@ -20,10 +20,10 @@ from broker.dicom.dimse import (
     Response,
 )
 from broker.dicom.identifier import UnreadableIdentifier, decode
-from broker.mapping.loading import Bundle
 from broker.modality.connection import Association
 from broker.modality.metrics import ModalityMetrics
 from broker.modality.notices import notices
+from broker.rollout.current import Current
 from broker.settings import Ris
 from broker.store import reads
 from broker.store.commit import Change, Commit, Conflict, MppsChange, commit
@@ -45,7 +45,7 @@ class Steps:
     """Answers N-CREATE and N-SET; Success only after the commit that holds all of it."""
 
     store: AsyncStore
-    bundle: Bundle
+    current: Current
     ris: tuple[Ris, ...]
     clock: Callable[[], datetime]
     metrics: ModalityMetrics
@@ -137,10 +137,11 @@ class Steps:
         """Render the status messages of a transition, once and with their final MSH-10."""
         if change.before and change.before.status == change.after.status:
             return
+        mappings = self.current.mappings
         for notice in notices(change.after, known):
             for ris in self.ris:
                 control_id = _control_id(ris.name, change.after, notice.order, notice.procedure)
-                payload = self.bundle.outbound[ris.mapping].render(
+                payload = mappings.bundle.outbound[ris.mapping].render(
                     notice.attributes, control_id=control_id, now=now
                 )
                 yield Event(
@@ -148,7 +149,7 @@ class Steps:
                     order=notice.order,
                     control_id=control_id,
                     created=now.timestamp(),
-                    mapping=ris.mapping,
+                    mapping=mappings.named(ris.mapping),
                     note=change.after.status,
                     payload=payload.encode(),
                 )

@@ -11,10 +11,10 @@ from uuid import uuid4
 import uvloop
 
 from broker.hl7.refusal import Refusal
-from broker.mapping.loading import load
 from broker.orders.intake import Intake, Retention
 from broker.orders.listener import Limits, Listener, Peer
 from broker.orders.metrics import OrdersMetrics
+from broker.rollout.current import Current
 from broker.settings import Address, Settings
 from broker.store import reads
 from broker.store.executors import AsyncStore
@@ -37,26 +37,37 @@ async def _serve(
     settings: Settings, ready: Callable[[Mapping[str, str]], None], instance: int
 ) -> None:
     stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store, metrics = AsyncStore(settings.redis.url), OrdersMetrics()
-    listeners = await _listening(settings, _intake(settings, store, metrics), metrics)
+    current = await Current.opened(store, settings)
+    listeners = await _listening(settings, _intake(settings, store, current, metrics), metrics)
     await store.run(reads.writable())
     ready({"hl7": ",".join(place for _, place in listeners)})
-    publishing = asyncio.create_task(
-        publish_forever(store, metrics.registry, own_name("orders", instance))
-    )
+    name = own_name("orders", instance)
+
+    async def swapped(version: str) -> None:
+        metrics.mapping(version)
+        await publish_last(store, metrics.registry, name)
+
+    tasks = [
+        asyncio.create_task(publish_forever(store, metrics.registry, name)),
+        asyncio.create_task(current.follow(store, swapped)),
+    ]
     await stop.wait()
     await asyncio.gather(*(listener.stop(GRACE_S) for listener, _ in listeners))
-    publishing.cancel()
-    await publish_last(store, metrics.registry, own_name("orders", instance))
+    for task in tasks:
+        task.cancel()
+    await publish_last(store, metrics.registry, name)
     await store.close()
 
 
-def _intake(settings: Settings, store: AsyncStore, metrics: OrdersMetrics) -> Intake:
+def _intake(
+    settings: Settings, store: AsyncStore, current: Current, metrics: OrdersMetrics
+) -> Intake:
     return Intake(
         store=store,
-        bundle=load(settings.mappings),
+        current=current,
         zone=settings.timezone,
         keep=Retention(guard=settings.keep.guard, alias=settings.keep.patients),
         ids=iter(lambda: uuid4().hex[:20].upper(), ""),

@@ -17,16 +17,17 @@ from broker.hl7.header import Header, read_header
 from broker.hl7.message import batch, parse
 from broker.hl7.refusal import Location, NotHL7, Refusal
 from broker.mapping.applying import Source, changes
-from broker.mapping.loading import Bundle
 from broker.orders.arrival import Arrival
 from broker.orders.metrics import OrdersMetrics
+from broker.rollout.current import Current, Mappings
 from broker.store import keys, reads
 from broker.store.commit import Change, Commit, Committed, Conflict, Guard, Repeat, commit
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.worklist import changes as asked
-from broker.worklist.apply import Applied, Reason, Refused, Sender, apply_all
-from broker.worklist.finding import identifiers, wanted
+from broker.worklist.apply import Applied, Sender, apply_all
+from broker.worklist.finding import identifiers, tombstones, wanted
 from broker.worklist.records import Order
+from broker.worklist.refusals import Reason, Refused
 
 ATTEMPTS: Final = 100
 """Commits of one message that lost a race before we give up and let the sender resend."""
@@ -57,7 +58,7 @@ class Intake:
     """Everything that answering a message needs; `ids` gives MSH-10s of our own."""
 
     store: AsyncStore
-    bundle: Bundle
+    current: Current
     zone: ZoneInfo
     keep: Retention
     ids: Iterator[str]
@@ -95,28 +96,34 @@ class Intake:
         if is_acknowledgement(header):
             log.warning("an acknowledgement came in as a message", source=header.sender)
             return await self._settled(arrived, None, None, note="acknowledgement")
-        source = self.bundle.source(header)
+        mappings = self.current.mappings
+        source = mappings.bundle.source(header)
         try:
-            return await self._apply(arrived, header, source)
+            return await self._apply(arrived, header, source, mappings)
         except Refused as refused:
-            return await self._settled(arrived, source, _refusal(refused))
+            named = _named(mappings, header)
+            return await self._settled(arrived, source, _refusal(refused), mapping=named)
         except Refusal as refusal:
-            return await self._settled(arrived, source, refusal)
+            named = _named(mappings, header)
+            return await self._settled(arrived, source, refusal, mapping=named)
         except StoreUnavailable as problem:
             return self._unavailable(arrived, source, problem)
 
-    async def _apply(self, arrived: Arrival, header: Header, source: Source) -> list[bytes] | None:
+    async def _apply(
+        self, arrived: Arrival, header: Header, source: Source, mappings: Mappings
+    ) -> list[bytes] | None:
         decoded = decode(arrived.raw, header, source.charset)
         if decoded.repaired:
             log.warning(
                 "MSH-18 does not fit the bytes", source=header.sender, read_as=decoded.codec
             )
         message = parse(decoded.text, decoded.codec)
-        inbound = self.bundle.accepting(header)
+        inbound = mappings.bundle.accepting(header)
         groups = changes(inbound, source, message, received=arrived.at, site_zone=self.zone)
         sender = Sender(header.sender, source.issuer, header.sent)
+        named = mappings.named(inbound.name)
         for _ in range(ATTEMPTS):
-            outcome = await self._attempt(arrived, groups, sender, inbound.name)
+            outcome = await self._attempt(arrived, groups, sender, named)
             if not isinstance(outcome, Conflict):
                 return outcome
             self.metrics.conflict()
@@ -135,6 +142,7 @@ class Intake:
         applied = apply_all(groups, read.known, sender)
         payloads = self._payloads(arrived, None)
         changed = list(_differences(read, applied))
+        graves = {n for group in groups for n in tombstones(group.attributes, sender.issuer)}
         held = {i for order in read.known.orders.values() for i in identifiers(order)}
         outcome = await self.store.run(
             commit(
@@ -151,7 +159,12 @@ class Intake:
                     archived=arrived.archived(
                         "applied", applied.notes, payloads, _orders(changed), mapping
                     ),
-                    empty=[keys.numbers(*i) for i in everything.identifiers if i not in held],
+                    tombstones=list(applied.buried.items()),
+                    tombstone_keep_s=int(self.keep.guard.total_seconds()),
+                    empty=[
+                        *(keys.numbers(*i) for i in everything.identifiers if i not in held),
+                        *(keys.tombstone(n) for n in graves if n not in read.known.tombstones),
+                    ],
                 )
             )
         )
@@ -172,7 +185,12 @@ class Intake:
         return answers(arrived.header, refusal, stored=True, control_ids=self.ids, now=arrived.at)
 
     async def _settled(
-        self, arrived: Arrival, source: Source | None, refusal: Refusal | None, note: str = ""
+        self,
+        arrived: Arrival,
+        source: Source | None,
+        refusal: Refusal | None,
+        note: str = "",
+        mapping: str = "",
     ) -> list[bytes] | None:
         """Archive a message that changes nothing, then answer it."""
         payloads = self._payloads(arrived, refusal)
@@ -183,7 +201,7 @@ class Intake:
                 remembered = await self.store.run(reads.remembered(arrived.digest))
                 if remembered is not None:
                     return self._repeated(arrived, remembered)
-            archived = arrived.archived(outcome, notes, payloads, (), "")
+            archived = arrived.archived(outcome, notes, payloads, (), mapping)
             await self.store.run(commit(Commit(at=arrived.at, archived=archived)))
         except StoreUnavailable as problem:
             return self._unavailable(arrived, source, problem)
@@ -241,6 +259,14 @@ def _differences(read: reads.Read, applied: Applied) -> Iterator[Change]:
 
 def _orders(changed: Sequence[Change]) -> tuple[str, ...]:
     return tuple(c.after.key for c in changed if isinstance(c.after, Order))
+
+
+def _named(mappings: Mappings, header: Header) -> str:
+    """Name the mapping that refused a message, or the version in which none is for it."""
+    try:
+        return mappings.named(mappings.bundle.accepting(header).name)
+    except Refusal:
+        return mappings.named("")
 
 
 def _refusal(refused: Refused) -> Refusal:

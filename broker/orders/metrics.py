@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from broker.store.metrics import SECONDS, Bounded
+from broker.store.metrics import SECONDS, Bounded, VersionInfo
 
 
 class OrdersMetrics:
@@ -33,6 +33,7 @@ class OrdersMetrics:
         self._connections = self._counter(
             "connection_events", "What happened to connections", ("event",)
         )
+        self.mapping = VersionInfo("orders", self.registry)
 
     def answered(self, source: str, message_type: str, code: str, seconds: float) -> None:
         """Count one message with its acknowledgement code; code '' is closed without an answer."""

@@ -19,24 +19,21 @@ SHORT = 12
 
 @dataclass(frozen=True)
 class Activation:
-    """A bundle that came into force at `at` (epoch s); `by` is start | reload | watch | rollback.
+    """A bundle that came into force at `at` (epoch s).
 
-    `by` may be followed by who asked.
+    `by` is start | reload | watch | rollback with who asked, `origin` the host and folder that it
+    was read from, '' for one that came from the history.
     """
 
     version: str
     at: float
     by: str
+    origin: str = ""
 
     @property
     def short(self) -> str:
         """The version as people see it."""
         return self.version[:SHORT]
-
-    @property
-    def from_folder(self) -> bool:
-        """Whether it came from the folder and not from the history."""
-        return not self.by.startswith("rollback")
 
 
 @dataclass(frozen=True)
@@ -60,12 +57,13 @@ def get(version: str) -> Call[dict[str, bytes] | None]:
     return Call(("HGET", keys.BUNDLES, version), _files)
 
 
-def activate(version: str, *, at: float, by: str) -> Call[bool]:
-    """Put a bundle in force at `at` (epoch s); False when it is not kept.
+def activate(version: str, *, at: float, by: str, origin: str = "") -> Call[bool]:
+    """Put a bundle in force; False when it is not kept.
 
-    The last 20 versions that were in force stay, a failure noted before is forgotten.
+    Arguments are those of an Activation. The last 20 versions that were in force stay, a failure
+    noted before is forgotten.
     """
-    entry = json.dumps(asdict(Activation(version, at, by)))
+    entry = json.dumps(asdict(Activation(version, at, by, origin)))
     return Call((version, entry, VERSIONS, ACTIVATIONS), bool, script("activate"))
 
 

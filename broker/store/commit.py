@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -60,6 +61,8 @@ class Commit:
     mpps: MppsChange | None = None
     aliases: Sequence[tuple[str, str, str]] = ()
     alias_keep_s: int = 0
+    tombstones: Sequence[tuple[str, dict[str, str]]] = ()
+    tombstone_keep_s: int = 0
     guard: Guard | None = None
     archived: archive.Archived | None = None
     frees: bool = False
@@ -152,6 +155,8 @@ def _commands(wanted: Commit) -> Iterator[tuple[Word, ...]]:
         yield from _bounds(change, now)
     for kind, former, key in wanted.aliases:
         yield ("SET", keys.alias(kind, former), key, "EX", wanted.alias_keep_s)
+    for name, sent in wanted.tombstones:
+        yield ("SET", keys.tombstone(name), json.dumps(sent), "EX", wanted.tombstone_keep_s)
     if wanted.mpps:
         uid = wanted.mpps.after.sop_instance_uid
         yield ("RPUSH", keys.mpps_received(uid), wanted.mpps.received)

@@ -25,6 +25,7 @@ GROWING: tuple[Growing, ...] = (
     Growing("size of the archive", keys.ARCHIVE_BYTES, "one number", "counted by trim.lua"),
     Growing("remembered answers", keys.guard("*"), "keep.guard", "expiry"),
     Growing("former keys", keys.alias("*", "*"), "keep.patients", "expiry"),
+    Growing("cancels ahead of orders", keys.tombstone("*"), "keep.guard", "expiry"),
     Growing("orders", keys.order("*"), "keep.completed or keep.past", RETENTION),
     Growing("orders by number", keys.numbers("*", "*"), "goes with its order", "commit"),
     Growing("orders by patient", keys.orders_of("*"), "goes with its orders", "commit"),

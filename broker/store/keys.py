@@ -30,6 +30,11 @@ def alias(kind: str, key: str) -> str:
     return f"{PREFIX}alias:{kind}:{key}"
 
 
+def tombstone(name: str) -> str:
+    """When each sender cancelled an order that was not known then, by `finding.tombstone`."""
+    return f"{PREFIX}tombstone:{name}"
+
+
 def numbers(kind: str, value: str) -> str:
     """Set of order keys that a number leads to; kind accession | study | placer | filler."""
     return f"{PREFIX}by-{kind}:{value}"

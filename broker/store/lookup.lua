@@ -1,9 +1,10 @@
 -- Everything that a message names, read at one moment.
 --   KEYS[1]  prefix
 --   ARGV[1]  JSON: orders, patients (keys), identifiers ([kind, value]), orders_of_patients
--- Answers four flat lists: orders (key, value), patients (key, value), aliases (asked, actual).
+-- Answers flat lists: orders (key, value), patients (key, value), aliases (asked, actual),
+-- tombstones (kind:value, JSON).
 local prefix, asked = KEYS[1], cjson.decode(ARGV[1])
-local orders, patients, aliases, seen = {}, {}, {}, {}
+local orders, patients, aliases, tombstones, seen = {}, {}, {}, {}, {}
 
 -- A record outweighs an alias, and an alias to nothing is none: either may outlive the other.
 local function resolved(kind, key)
@@ -45,8 +46,20 @@ local function read_order(key)
   end
 end
 
-for _, key in ipairs(asked.orders) do read_order(key) end
+local function read_tombstone(name)
+  local value = redis.call('GET', prefix .. 'tombstone:' .. name)
+  if value then
+    tombstones[#tombstones + 1] = name
+    tombstones[#tombstones + 1] = value
+  end
+end
+
+for _, key in ipairs(asked.orders) do
+  read_order(key)
+  read_tombstone('order:' .. key)
+end
 for _, pair in ipairs(asked.identifiers) do
+  read_tombstone(pair[1] .. ':' .. pair[2])
   for _, key in ipairs(redis.call('SMEMBERS', prefix .. 'by-' .. pair[1] .. ':' .. pair[2])) do
     read_order(key)
   end
@@ -59,4 +72,4 @@ for _, key in ipairs(asked.patients) do
     end
   end
 end
-return {orders, patients, aliases}
+return {orders, patients, aliases, tombstones}

@@ -17,7 +17,10 @@ DEAD_LETTERS = 100_000
 
 @dataclass(frozen=True)
 class Event:
-    """One status message, rendered once with its final MSH-10; `created` in epoch seconds."""
+    """One status message, rendered once with its final MSH-10.
+
+    `created` is in epoch seconds, `mapping` as name@version.
+    """
 
     ris: str
     order: str

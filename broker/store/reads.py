@@ -111,7 +111,8 @@ def _read(reply: list[Any]) -> Read:
     for key, raw in pairs(reply[1]):
         people[key], revisions[keys.patient(key)] = _versioned(raw, Patient.model_validate_json)
     aliases = {asked: text(actual) for asked, actual in pairs(reply[2])}
-    return Read(Known(found, people, aliases), revisions)
+    tombstones = {name: json.loads(sent) for name, sent in pairs(reply[3])}
+    return Read(Known(found, people, aliases, tombstones), revisions)
 
 
 def _candidates(reply: list[Any]) -> Candidates:

@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any
 
-from broker.worklist.attributes import ROWS, STEPS, Kept, part, steps_of
-from broker.worklist.changes import FILLS_GAPS, Action, Attributes, Change, Ranked, plain, text_of
-from broker.worklist.finding import (
-    Known,
-    agrees,
-    identifiers,
-    named_in,
-    order_named,
-    procedures_named,
-    same_patient,
-    steps_named,
-)
-from broker.worklist.identity import (
-    accession_issuer,
-    derived_number,
-    derived_uid,
-    order_key,
-    patient_key,
-    said_issuer,
-)
+from broker.worklist.attributes import Kept, part, steps_of
+from broker.worklist.changes import Action, Attributes, Change, Ranked, text_of
+from broker.worklist.finding import Known, agrees, order_named, steps_named, tombstones
+from broker.worklist.identity import accession_issuer, order_key, patient_key, said_issuer
 from broker.worklist.mpps import IN_PROGRESS
-from broker.worklist.records import (
-    OPEN,
-    Order,
-    Patient,
-    Procedure,
-    Step,
-    StepStatus,
-    items,
+from broker.worklist.records import OPEN, Order, Patient, Procedure, Step, StepStatus
+from broker.worklist.refusals import (
+    Reason,
+    Refused,
+    demand_type_1,
+    guard_numbers,
+    guard_order,
 )
+from broker.worklist.scheduling import with_procedure
 from broker.worklist.staleness import is_stale, newest
-
-SH_LENGTH = 16
-STATUS, STEP_ID = "ScheduledProcedureStepStatus", "ScheduledProcedureStepID"
-_STATUSES: dict[str, StepStatus] = {status.value: status for status in StepStatus}
-"""Others, like DEPARTED of a mapping, say nothing that a worklist goes by."""
 
 
 @dataclass(frozen=True)
@@ -54,30 +31,17 @@ class Sender:
     sent: str
 
 
-class Reason(StrEnum):
-    """Why a change is refused."""
-
-    WRONG_PATIENT = "wrong patient"
-    NO_PATIENT = "no patient"
-    NO_ACCESSION = "no accession"
-    INCOMPLETE = "incomplete"
-
-
-class Refused(Exception):
-    """A change that must not be applied; says the fact and the remedy, never patient data."""
-
-    def __init__(self, reason: Reason, location: str, fact: str, remedy: str) -> None:
-        super().__init__(f"{location}: {fact}; {remedy}")
-        self.reason, self.location, self.fact, self.remedy = reason, location, fact, remedy
-
-
 @dataclass(frozen=True)
 class Applied:
-    """The records after a change, and what was odd about it (notes are fixed words)."""
+    """The records after a change, and what was odd about it (notes are fixed words).
+
+    `buried` names what was cancelled before it was known, with the time by each sender's clock.
+    """
 
     known: Known
     notes: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
+    buried: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def apply_all(changes: Iterable[Change], known: Known, sender: Sender) -> Applied:
@@ -85,7 +49,12 @@ def apply_all(changes: Iterable[Change], known: Known, sender: Sender) -> Applie
     result, groups = Applied(known), list(changes)
     for change in groups:
         step = _ACTIONS[change.action](change, result.known, sender)
-        result = Applied(step.known, result.notes + step.notes, {**result.renamed, **step.renamed})
+        result = Applied(
+            step.known,
+            result.notes + step.notes,
+            {**result.renamed, **step.renamed},
+            {**result.buried, **step.buried},
+        )
     if any(change.action is Action.PATIENT for change in groups):
         return result
     return replace(result, known=_dated(known, result.known, sender))
@@ -104,26 +73,29 @@ def _schedule(change: Change, known: Known, sender: Sender) -> Applied:
     attributes = change.attributes
     order = order_named(known, attributes, sender.issuer)
     known_sent = order.sent.get(sender.name, "") if order else ""
+    notes: tuple[str, ...] = ()
     patient = _patient_for(change, known, sender, order)
-    _guard(change, known, sender, patient)
+    guard_numbers(change, known, sender.issuer, patient)
     if order is None:
         order = _new_order(change, sender, patient)
         notes = ("created by update",) if change.action is Action.UPDATE else ()
+        notes += ("cancelled before",) if _buried(change, known, sender) else ()
     elif is_stale(sender.sent, known_sent):
         return Applied(known, ("stale",))
-    else:
-        notes = ()
     patient = _told(patient, attributes, sender)
     known = known.with_patient(patient)
     order, renamed = _renamed(order, attributes, sender, known)
-    order = _with_procedure(order, attributes, revive=_newer(change, known_sent, sender))
+    order = with_procedure(order, attributes, revive=_newer(change, known_sent, sender))
+    if "cancelled before" in notes:
+        cancelled = {"status": StepStatus.CANCELLED}
+        order = order.with_steps(lambda _, step: step.model_copy(update=cancelled))
     order = order.model_copy(
         update={
             "facts": order.facts.told(_said_of(order, attributes)),
             "flags": _flagged(order.flags, notes),
         }
     )
-    _demand_type_1(change, order, patient)
+    demand_type_1(change, order, patient)
     if not _open(order):
         notes = (*notes, "finished")
     if renamed:
@@ -137,23 +109,43 @@ def _stop(status: StepStatus) -> Callable[[Change, Known, Sender], Applied]:
     def stop(change: Change, known: Known, sender: Sender) -> Applied:
         order = order_named(known, change.attributes, sender.issuer)
         if order is None:
-            return Applied(known, ("unknown order",))
-        _guard_order(change, known, sender, order)
+            return _bury(change, known, sender)
+        guard_order(change, known, sender.issuer, order)
         if is_stale(sender.sent, order.sent.get(sender.name, "")):
             return Applied(known, ("stale",))
         meant = steps_named(order, change.attributes, list(steps_of(change.attributes)))
         if not meant:
             return Applied(known, ("unknown order",))
-        running = {(p.id, step.id) for p, step in meant if _runs(step, status)}
-        ended = {(p.id, step.id) for p, step in meant if step.status in OPEN} - running
+        running = [step for _, step in meant if _runs(step, status)]
         notes = (f"{change.action.value} after start",) if running else ()
-        order = _with_status(order, ended, {"status": status})
-        order = _with_status(order, running, {"otherwise": status}).model_copy(
-            update={"flags": _flagged(order.flags, notes)}
-        )
+
+        def ended(procedure: Procedure, step: Step) -> Step:
+            if (procedure, step) not in meant or step.status not in OPEN:
+                return step
+            return step.model_copy(
+                update={"otherwise": status} if step in running else {"status": status}
+            )
+
+        order = order.with_steps(ended).model_copy(update={"flags": _flagged(order.flags, notes)})
         return Applied(known.with_order(order), notes)
 
     return stop
+
+
+def _bury(change: Change, known: Known, sender: Sender) -> Applied:
+    """Remember the end of an order that nobody knows yet, lest a late NW bring it to life."""
+    names = tombstones(change.attributes, sender.issuer)[:1]
+    told = {n: newest(dict(known.tombstones.get(n, {})), sender.name, sender.sent) for n in names}
+    return Applied(known, ("unknown order",), buried={n: sent for n, sent in told.items() if sent})
+
+
+def _buried(change: Change, known: Known, sender: Sender) -> bool:
+    """Tell whether this sender has cancelled an order before it came: the cancel wins a tie."""
+    ends = (
+        known.tombstones.get(name, {}).get(sender.name, "")
+        for name in tombstones(change.attributes, sender.issuer)
+    )
+    return any(end and not is_stale(end, sender.sent) for end in ends)
 
 
 def _update_patient(change: Change, known: Known, sender: Sender) -> Applied:
@@ -194,7 +186,7 @@ _ACTIONS: dict[Action, Callable[[Change, Known, Sender], Applied]] = {
 
 def _patient_for(change: Change, known: Known, sender: Sender, order: Order | None) -> Patient:
     if order:
-        _guard_order(change, known, sender, order)
+        guard_order(change, known, sender.issuer, order)
         return known.patients[order.patient]
     key = patient_key(change.attributes, sender.issuer)
     if key is None:
@@ -221,33 +213,6 @@ def _told(patient: Patient, attributes: Attributes, sender: Sender) -> Patient:
             "facts": patient.facts.told({**identity, **said}),
             "sent": newest(patient.sent, sender.name, sender.sent),
         }
-    )
-
-
-def _guard_order(change: Change, known: Known, sender: Sender, order: Order) -> None:
-    """Refuse a message about an order of another patient (never merge two people)."""
-    named = known.patient(patient_key(change.attributes, sender.issuer))
-    if named and named.key == order.patient:
-        return
-    holder = known.patients[order.patient]
-    if not same_patient(change.attributes, holder):
-        raise _wrong_patient("accession, filler or placer number")
-
-
-def _guard(change: Change, known: Known, sender: Sender, patient: Patient) -> None:
-    """Refuse a study UID or order number that an order of another patient already has."""
-    named = set(named_in(change.attributes, sender.issuer))
-    for order in known.orders.values():
-        if order.patient != patient.key and named & identifiers(order):
-            raise _wrong_patient("study UID, filler or placer number")
-
-
-def _wrong_patient(number: str) -> Refused:
-    return Refused(
-        Reason.WRONG_PATIENT,
-        "PID-3",
-        f"this {number} belongs to another patient",
-        "merge the patients (A40) or send the order under a number of its own",
     )
 
 
@@ -281,27 +246,6 @@ def _said_of(order: Order, attributes: Attributes) -> Attributes:
     return said
 
 
-def _demand_type_1(change: Change, order: Order, patient: Patient) -> None:
-    """Refuse an order that would answer a query with an empty type 1 attribute (Table K.6-1)."""
-    missing = next(_missing(order, patient), None)
-    if missing:
-        raise Refused(
-            Reason.INCOMPLETE,
-            change.location,
-            f"{missing} is in no message of this order",
-            "send the whole order, or map the field that holds it",
-        )
-
-
-def _missing(order: Order, patient: Patient) -> Iterator[str]:
-    worklist = list(items(order, patient))
-    if not worklist:
-        yield STEPS
-    for item in worklist:
-        held = {**item.attributes, **item.attributes[STEPS][0]}
-        yield from (k for k, row in ROWS.items() if row.returned == "1" and not held.get(k))
-
-
 def _renamed(
     order: Order, attributes: Attributes, sender: Sender, known: Known
 ) -> tuple[Order, dict[str, str]]:
@@ -320,97 +264,10 @@ def _renamed(
     return renamed, {order.key: renamed.key}
 
 
-def _with_procedure(order: Order, attributes: Attributes, *, revive: bool) -> Order:
-    """Update the procedure that the message names, or add it."""
-    named = procedures_named(order, attributes)
-    procedure = named[0] if named else Procedure(id=_procedure_id(order, attributes))
-    number = {"RequestedProcedureID": Ranked(procedure.id, FILLS_GAPS)}
-    study = derived_uid(order.issuer, order.accession, procedure.id)
-    # The number goes before what is said, too: two groups may be given the same one by default.
-    facts = procedure.facts.told(number).told(part(attributes, Kept.PROCEDURE))
-    facts = facts.told({**number, "StudyInstanceUID": Ranked(study, FILLS_GAPS)})
-    steps = procedure.steps
-    for position, item in enumerate(steps_of(attributes), start=1):
-        steps = _with_step(steps, procedure.id, item, position, revive=revive)
-    procedure = procedure.model_copy(update={"facts": facts, "steps": steps})
-    others = tuple(p for p in order.procedures if p.id != procedure.id)
-    at = next((n for n, p in enumerate(order.procedures) if p.id == procedure.id), len(others))
-    return order.model_copy(update={"procedures": (*others[:at], procedure, *others[at:])})
-
-
-def _with_step(
-    steps: tuple[Step, ...], procedure_id: str, item: Attributes, position: int, *, revive: bool
-) -> tuple[Step, ...]:
-    said = {k: v for k, v in item.items() if k != STATUS}
-    step_id = text_of(item, STEP_ID) or _step_id(procedure_id, position)
-    stored = _step_meant(steps, item, step_id, position)
-    step = stored or Step(id=step_id)
-    facts = step.facts.told(said).told({STEP_ID: Ranked(step.id, FILLS_GAPS)})
-    status = _status(step, item.get(STATUS), new=stored is None, revive=revive)
-    step = step.model_copy(update={"facts": facts, "status": status})
-    if stored is None:
-        return (*steps, step)
-    return tuple(step if old.id == step.id else old for old in steps)
-
-
-def _step_meant(
-    steps: tuple[Step, ...], item: Attributes, step_id: str, position: int
-) -> Step | None:
-    """Find a stored step by its ID; by its place where one side only guessed the ID."""
-    for step in steps:
-        if step_id in (step.id, step.facts.text(STEP_ID)):
-            return step
-    there = steps[position - 1] if position <= len(steps) else None
-    return there if there and agrees(there.facts, item, STEP_ID) is None else None
-
-
-def _status(step: Step, leaf: Any, *, new: bool, revive: bool) -> StepStatus:
-    """Before the exam the message decides; a new order takes a cancelled step up again."""
-    said = _STATUSES.get(plain(leaf) or "")
-    guessed = isinstance(leaf, Ranked) and leaf.rank >= FILLS_GAPS
-    revived = revive and step.status in (StepStatus.CANCELLED, StepStatus.DISCONTINUED)
-    if said and (revived or (step.status in OPEN and not step.performed and (new or not guessed))):
-        return said
-    return StepStatus.SCHEDULED if revived else step.status
-
-
 def _runs(step: Step, ending: StepStatus) -> bool:
     """Tell whether an exam runs that order control must not end; the scanner alone ends its own."""
     by_scanner = IN_PROGRESS in step.performed.values()
     return step.status is StepStatus.STARTED and (by_scanner or ending is not StepStatus.COMPLETED)
-
-
-def _with_status(order: Order, named: set[tuple[str, str]], update: dict[str, StepStatus]) -> Order:
-    procedures = tuple(
-        procedure.model_copy(
-            update={
-                "steps": tuple(
-                    step.model_copy(update=update) if (procedure.id, step.id) in named else step
-                    for step in procedure.steps
-                )
-            }
-        )
-        for procedure in order.procedures
-    )
-    return order.model_copy(update={"procedures": procedures})
-
-
-def _procedure_id(order: Order, attributes: Attributes) -> str:
-    said = text_of(attributes, "RequestedProcedureID")
-    if said and all(said != procedure.id for procedure in order.procedures):
-        return said
-    if not order.procedures and len(order.accession) <= SH_LENGTH:
-        return order.accession
-    number = next((i.value for i in named_in(attributes, "")), str(len(order.procedures) + 1))
-    return derived_number("RP", order.issuer, order.accession, number)
-
-
-def _step_id(procedure_id: str, position: int) -> str:
-    if position == 1:
-        return procedure_id
-    numbered = f"{procedure_id}-{position}"
-    fits = len(numbered) <= SH_LENGTH
-    return numbered if fits else derived_number("SP", procedure_id, str(position))
 
 
 def _open(order: Order) -> bool:

@@ -39,12 +39,24 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
+class Unmapped:
+    """A code that a table of the mapping does not have, so that a person must say what it means."""
+
+    table: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Change:
-    """One action of one message; `location` names the segment group it came from, e.g. ORC[2]."""
+    """One action of one message; `location` names the segment group it came from, e.g. ORC[2].
+
+    What is `held` waits for a row in a table before it belongs on any list.
+    """
 
     action: Action
     attributes: Attributes
     location: str
+    held: tuple[Unmapped, ...] = ()
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from broker.worklist.identity import order_key, order_number, patient_key, said_
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step
 
 PLACER = "PlacerOrderNumberImagingServiceRequest"
+STEP_ID = "ScheduledProcedureStepID"
 FILLER = "FillerOrderNumberImagingServiceRequest"
 
 
@@ -23,11 +24,15 @@ class Identifier(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """What the store holds about everything that a message names, after aliases were followed."""
+    """What the store holds about everything that a message names, after aliases were followed.
+
+    `tombstones` say, by name and sender, when an order was cancelled that nobody knew.
+    """
 
     orders: Mapping[str, Order] = field(default_factory=dict)
     patients: Mapping[str, Patient] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    tombstones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def order(self, key: str | None) -> Order | None:
         """Give an order by key or by its former key."""
@@ -82,6 +87,14 @@ def named_in(attributes: Attributes, issuer: str) -> Iterator[Identifier]:
     study = text_of(attributes, "StudyInstanceUID")
     if study:
         yield Identifier("study", study)
+
+
+def tombstones(attributes: Attributes, issuer: str) -> list[str]:
+    """Give the names under which an unknown order may have been cancelled, the narrowest first."""
+    numbers = {i.kind: f"{i.kind}:{i.value}" for i in named_in(attributes, issuer)}
+    key = order_key(attributes, issuer)
+    names = (numbers.get("filler"), f"order:{key}" if key else None, numbers.get("placer"))
+    return [name for name in names if name]
 
 
 def _accession_alone(attributes: Attributes) -> Iterator[Identifier]:
@@ -145,13 +158,12 @@ def steps_named(
     order: Order, attributes: Attributes, step_items: list[Attributes]
 ) -> list[tuple[Procedure, Step]]:
     """Give the steps that a cancel means: the narrowest identifier it gives decides."""
-    said = [item for item in step_items if _rank(item.get("ScheduledProcedureStepID")) < FILLS_GAPS]
+    said = [item for item in step_items if _rank(item.get(STEP_ID)) < FILLS_GAPS]
     return [
         (procedure, step)
         for procedure in procedures_named(order, attributes)
         for step in procedure.steps
-        if not said
-        or any(agrees(step.facts, item, "ScheduledProcedureStepID") is not False for item in said)
+        if not said or any(agrees(step.facts, item, STEP_ID) is not False for item in said)
     ]
 
 

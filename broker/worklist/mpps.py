@@ -150,17 +150,9 @@ def followed(performed: Performed, aliases: Mapping[str, str]) -> Performed:
 def advanced(order: Order, performed: Performed) -> Order:
     """Record a performed step with the scheduled steps that it refers to."""
     mine = {(r.procedure, r.step) for r in performed.references if r.order == order.key}
-    procedures = tuple(
-        p.model_copy(
-            update={
-                "steps": tuple(
-                    _performed(s, performed) if (p.id, s.id) in mine else s for s in p.steps
-                )
-            }
-        )
-        for p in order.procedures
+    return order.with_steps(
+        lambda p, step: _performed(step, performed) if (p.id, step.id) in mine else step
     )
-    return order.model_copy(update={"procedures": procedures})
 
 
 def selected_wrongly(performed: Performed) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -135,6 +135,14 @@ class Order(Record):
         for procedure in self.procedures:
             for step in procedure.steps:
                 yield procedure, step
+
+    def with_steps(self, changed: Callable[[Procedure, Step], Step]) -> Order:
+        """Give the order with every step as `changed` makes it of procedure and step."""
+        procedures = tuple(
+            p.model_copy(update={"steps": tuple(changed(p, step) for step in p.steps)})
+            for p in self.procedures
+        )
+        return self.model_copy(update={"procedures": procedures})
 
 
 class Item(NamedTuple):

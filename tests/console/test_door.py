@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from broker.orders.metrics import OrdersMetrics
-from broker.store import keys, metrics
+from broker.store import bundles, keys, metrics
 from broker.store.commit import Commit, commit
 from broker.store.executors import Store
 from broker.store.outbox import Event
@@ -99,6 +99,9 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
     long_ago = metrics.snapshot(OrdersMetrics().registry, at=time.time() - metrics.STALE_S - 1)
     store.run(metrics.publish("orders:9@gone", long_ago))
     store.run(commit(Commit(at=datetime.now(UTC), events=[EVENT])))
+    store.run(bundles.put("v1", {}))
+    store.run(bundles.activate("v1", at=5.0, by="start"))
+    store.run(bundles.note_failure(bundles.Failure(6.0, "watch", "a mistake")))
 
     with console(server) as (_, place):
         assert get(place, "healthz") == (200, "ok\n")
@@ -114,6 +117,7 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
         "store": {"writable": True, "why": ""},
         "worklist": {"open_steps": 0},
         "updates": {"pending": {"ris": 1, "pacs": 0}, "dead_letters": 0},
+        "mappings": {"version": "v1", "since": 5.0, "by": "start", "reload_failed": 6.0},
     }
     assert [(name, seen["heard"]) for name, seen in doors.items()] == [
         ("orders:0@here", True),
@@ -130,6 +134,8 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
         'broker_updates_pending{ris="ris"} 1.0',
         'broker_updates_pending{ris="pacs"} 0.0',
         "broker_updates_dead_letters 0.0",
+        "broker_store_mapping_reload_ok 0.0",
+        "broker_store_mapping_active_timestamp_seconds 5.0",
     ):
         assert line in lines
 

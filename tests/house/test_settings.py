@@ -70,6 +70,16 @@ def test_without_a_mappings_folder_the_shipped_ones_are_used(written):
     assert Settings.load(written("site: x\n"), {}).mappings == shipped_mappings()
 
 
+def test_a_folder_of_mappings_is_watched_unless_it_is_the_shipped_one(written, tmp_path):
+    assert not Settings.load(written("site: x\n"), {}).watch_mappings
+    assert Settings.load(written("watch_mappings: true\n"), {}).watch_mappings
+    assert Settings.load(written("mappings: ours\n"), {}).watch_mappings
+    unwatched = Settings.load(written("mappings: ours\nwatch_mappings: false\n"), {})
+    assert not unwatched.watch_mappings
+    (tmp_path / "mappings").mkdir()
+    assert Settings.load(written("site: x\n"), {}).watch_mappings
+
+
 def test_a_mappings_folder_beside_the_file_is_used(written, tmp_path):
     (tmp_path / "mappings").mkdir()
     assert Settings.load(written("site: x\n"), {}).mappings == tmp_path / "mappings"

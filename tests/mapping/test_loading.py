@@ -22,7 +22,7 @@ accept:
 tables:
   sex: {M: M, F: F}
 actions:
-  - {when: ORC-1 = NW, do: schedule}
+  - {when: ORC-1 = NW, do: update}
   - otherwise: ignore
 attributes:
   PatientSex: PID-8 | lookup(sex)
@@ -86,8 +86,8 @@ def test_a_small_mapping_is_right(written: Written) -> None:
         ),
         ("format: 1", "formt: 1", "site.yaml:2:1: unknown key 'formt' — did you mean 'format'?"),
         (
-            "do: schedule",
-            "do: shedule",
+            "do: update",
+            "do: updaet",
             "site.yaml:9:28: do: input should be 'schedule', 'update', 'cancel', 'discontinue', "
             "'complete', 'patient' or 'ignore'",
         ),
@@ -161,16 +161,16 @@ def test_a_mapping_whose_example_fails_does_not_load(written: Written) -> None:
     examples = """\
 examples:
   - message: one.hl7
-    expect: [{action: schedule, attributes: {PatientSex: M}}]
+    expect: [{action: update, attributes: {PatientSex: M}}]
 """
     folder = written(SITE + examples)
     (folder / "one.hl7").write_text(
         "MSH|^~\\&|EPIC|N|||20260316||ORM^O01|1|P|2.3\nPID|1||1||A^B||19600101|F\nORC|NW\n"
     )
-    assert heads(folder) == ["site.yaml:15:58: PatientSex is 'F' — expected 'M'"]
+    assert heads(folder) == ["site.yaml:15:56: PatientSex is 'F' — expected 'M'"]
     assert load(folder, examples=False).inbound
     (folder / "one.hl7").write_text("MSH|^~\\&|EPIC|N|||20260316||ORM^O01|1|P|2.3\nORC|XX\n")
-    assert heads(folder)[0] == "site.yaml:15:23: the action is ignore, expected schedule"
+    assert heads(folder)[0] == "site.yaml:15:23: the action is ignore, expected update"
 
 
 def test_two_mappings_for_the_same_sender_and_message_are_a_tie(written: Written) -> None:
@@ -178,7 +178,7 @@ def test_two_mappings_for_the_same_sender_and_message_are_a_tie(written: Written
     folder = written(SITE.replace("mapping: site", "mapping: other"), "tie.yaml")
     assert heads(folder) == [
         "tie.yaml:4:3: ORM^O01 from EPIC|* is accepted by site.yaml as well — "
-        "name the sender of one of them"
+        "name the sender of one of them, or versions that only one accepts"
     ]
 
 

@@ -26,6 +26,7 @@ OUTCOMES: dict[str, tuple[str, dict[str, Any]]] = {
             ],
             "AccessionNumber": "24GHMC0087713",
             "Modality": "CT",
+            "ScheduledStationAETitle": "GHCT2",
             "ScheduledProcedureStepStartDate": "20260316",
             "ScheduledProcedureStepStartTime": "093000",
         },
@@ -35,7 +36,7 @@ OUTCOMES: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "PatientName": "OKAFOR^NGOZI^T",
             "PatientID": "M000045678",
-            "IssuerOfPatientID": "TWC.LIVE",
+            "IssuerOfPatientID": "TWC",
             "AccessionNumber": "0316-00042CR",
             "Modality": "CR",
             "ScheduledProcedureStepStartTime": "110000",
@@ -64,7 +65,7 @@ OUTCOMES: dict[str, tuple[str, dict[str, Any]]] = {
             "AccessionNumber": "NA26-0031177",
             "ScheduledStationAETitle": "NORDCT1",
             "StudyInstanceUID": "1.2.276.0.76.999.26.31177",
-            "PatientTransportArrangements": "STRT",
+            "PatientTransportArrangements": "stretcher",
         },
     ),
     "06": (
@@ -319,6 +320,56 @@ def test_an_accession_number_is_not_guessed_from_the_filler_number(tried: Tried)
     assert (trial.refusal.code, str(trial.refusal.location)) == ("101", "OBR^1^18")
 
 
+def test_an_unknown_sender_without_accession_number_is_refused_where_epic_is_not(
+    tried: Tried, said: Said
+) -> None:
+    segments = order(PID, ORC, OBR.replace("ACC1", ""))
+    header = "MSH|^~\\&|EPIC|NORTH|B|N|20260316081500||ORM^O01|1|P|2.3"
+    assert said(tried(segments, header=header))["AccessionNumber"] == "F1"
+    refusal = tried(segments).refusal
+    assert refusal is not None
+    assert (refusal.acknowledgement, refusal.code) == ("AE", "101")
+
+
+def test_what_surrounds_an_order_goes_with_it(tried: Tried, said: Said) -> None:
+    segments = [
+        "PID|1||4711^^^NORTH^MR||DOE^JANE^^^^^L~ROE^^^^^^M||19800101|F||2106-3^White^HL70005|||||ENG||CAT^Catholic",
+        "NTE|1||deaf",
+        "NTE|2||brings a dog",
+        "PV1|1|I|4N^401" + "|" * 12 + "A6~B6" + "|" * 29 + "202603151822",
+        "AL1|1|DA|IOD^Iodine",
+        "AL1|2|DA|LAT",
+        ORC + "||202603160745",
+        OBR,
+        "NTE|1||after contrast",
+        "DG1|1||J18.9^Pneumonia^I10",
+        "OBX|1|NM|3141-9^WEIGHT^LN||154|lb",
+        "OBX|2|NM|X^Body height||165|cm",
+        "OBX|3|DT|8665-2^LMP^LN||20260301",
+    ]
+    found = said(tried(order(*segments)))
+    expected = {
+        "PatientBirthName": "ROE",
+        "EthnicGroup": "White",
+        "PatientReligiousPreference": "Catholic",
+        "PatientComments": "deaf\r\nbrings a dog",
+        "PregnancyStatus": "3",
+        "SpecialNeeds": "hearing impaired",
+        "Allergies": ["Iodine", "LAT"],
+        "AdmittingDate": "20260315",
+        "AdmittingTime": "182200",
+        "RouteOfAdmissions": "I",
+        "IssueDateOfImagingServiceRequest": "20260316",
+        "RequestedProcedureComments": "after contrast",
+        "AdmittingDiagnosesDescription": ["Pneumonia"],
+        "PatientWeight": "69.853",
+        "PatientSize": "1.65",
+        "LastMenstrualDate": "20260301",
+        "InstitutionName": "NORTH",
+    }
+    assert {keyword: found.get(keyword) for keyword in expected} == expected
+
+
 def test_obr_21_is_a_station_only_in_the_layout_of_ihe(tried: Tried, said: Said) -> None:
     whole = "OBR|1|P1|F1|X1^CT^L||||||||||||||ACC1|RP1|SP1|ROOM1|||CT"
     alone = "OBR|1|P1|F1|X1^CT^L||||||||||||||ACC1|||ROOM1|||CT"
@@ -373,7 +424,7 @@ mapping: strict
 format: 1
 accept: {messages: [ORM^O01]}
 source: {validate: strict}
-actions: [otherwise: schedule]
+actions: [otherwise: update]
 attributes: {PatientSex: PID-8}
 """
     strict = load(written(text))

@@ -97,6 +97,70 @@ def test_the_reason_for_stopping_goes_with_it(bundle: Bundle) -> None:
     assert order.field(16) == "110500^Cancelled^DCM"
 
 
+WHOLE = EVENT | {
+    "PerformedProcedureStepEndDate": "20260316",
+    "PerformedProcedureStepEndTime": "100000",
+    "IssuerOfAccessionNumberSequence": [{"LocalNamespaceEntityID": "RIS"}],
+}
+
+
+def fields(text: str, *names: str) -> list[str]:
+    """Fields as ORC-5 or OBX[2]-5, '-' where there is no such segment."""
+    found = []
+    for name in names:
+        segment, number = name.split("-")
+        each = parse(text).all(segment[:3])[int(segment[4:-1] or 1) - 1 :]
+        found.append(each[0].field(int(number)) if each else "-")
+    return found
+
+
+@pytest.mark.parametrize("mapping", ["status-orm", "status-omg", "status-omi", "status-oru"])
+@pytest.mark.parametrize(
+    ("status", "code", "result"),
+    [("IN PROGRESS", "IP", "I"), ("COMPLETED", "CM", "R"), ("DISCONTINUED", "DC", "X")],
+)
+def test_every_shipped_message_says_each_status_and_hl7apy_accepts_it(
+    bundle: Bundle, mapping: str, status: str, code: str, result: str
+) -> None:
+    event = WHOLE | {"PerformedProcedureStepStatus": status}
+    text = bundle.outbound[mapping].render(event, control_id="B1", now=NOW)
+    assert fields(text, "ORC-5", "OBR-25", "OBR-18") == [code, result, "A1"]
+    assert fields(text, "ORC-2", "ORC-3", "OBR-2", "OBR-3") == ["P1^HIS", "F1", "P1^HIS", "F1"]
+    assert judged(text) == ()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "header", "segments"),
+    [
+        ("status-orm", ["ORM^O01", "2.3.1"], "MSH PID ORC OBR ZDS"),
+        ("status-omg", ["OMG^O19^OMG_O19", "2.5.1"], "MSH PID ORC TQ1 OBR OBX OBX"),
+        ("status-omi", ["OMI^O23^OMI_O23", "2.5.1"], "MSH PID ORC TQ1 OBR IPC"),
+        ("status-oru", ["ORU^R01^ORU_R01", "2.5.1"], "MSH PID ORC OBR OBX OBX"),
+    ],
+)
+def test_each_message_has_the_structure_of_its_kind(
+    bundle: Bundle, mapping: str, header: list[str], segments: str
+) -> None:
+    text = bundle.outbound[mapping].render(WHOLE, control_id="B1", now=NOW)
+    assert fields(text, "MSH-9", "MSH-12") == header
+    assert [line[:3] for line in text.split("\r") if line] == segments.split()
+
+
+def test_begin_and_end_and_the_study_are_where_the_newer_messages_have_them(bundle: Bundle) -> None:
+    begin, end, study = "20260316093512", "20260316100000", "1.2.3"
+    omi = bundle.outbound["status-omi"].render(WHOLE, control_id="B1", now=NOW)
+    assert fields(omi, "TQ1-7", "TQ1-8", "ORC-7") == [begin, end, ""]
+    found = fields(omi, "IPC-1", "IPC-2", "IPC-3", "IPC-4", "IPC-5", "IPC-9")
+    assert found == ["A1^RIS", "RP1", study, "S1", "CT^^DCM", "CT1"]
+    omg = bundle.outbound["status-omg"].render(WHOLE, control_id="B1", now=NOW)
+    assert fields(omg, "TQ1-7", "TQ1-8") == [begin, end]
+    oru = bundle.outbound["status-oru"].render(WHOLE, control_id="B1", now=NOW)
+    assert fields(oru, "OBR-7", "OBR-8") == [begin, end]
+    for text in (omg, oru):
+        found = fields(text, "OBX[1]-3", "OBX[1]-5", "OBX[1]-11", "OBX[2]-5")
+        assert found == ["113014^DICOM Study^DCM", study, "O", "CT1"]
+
+
 OUT = """\
 mapping: out
 format: 1
@@ -114,6 +178,10 @@ fields:
     [
         ("  ORC-5:", "  ORC-99:", "ORC-99 does not exist in HL7 2.3.1"),
         ("  ORC-5:", "  ORC5:", "'ORC5' is not a field"),
+        ("  ORC-5:", "  ORC[0]-5:", "'ORC[0]-5' is not a field"),
+        ("  ORC-5:", "  ORC[2]-99:", "ORC-99 does not exist in HL7 2.3.1"),
+        ("ORM^O01", "ORM", "is not a message type"),
+        ("ORM^O01", "ORM^O01^ORM_O01^X", "is not a message type"),
         ("StepStatus", "StepState", "did you mean 'PerformedProcedureStepStatus'?"),
         ("{const: SC}", "{const: SC, from: Modality}", "needs one source"),
         ("2.3.1", "2.3.9", "version: input should be"),

@@ -338,7 +338,7 @@ def test_every_group_of_racing_messages_about_one_order_is_kept(
 def test_two_patients_racing_for_one_filler_number_do_not_both_get_it(
     store: Store, redis_server: EmbeddedServer
 ) -> None:
-    from broker.worklist.apply import Refused
+    from broker.worklist.refusals import Refused
 
     def taker(number: int) -> Any:
         def work(mine: Store) -> None:

@@ -12,10 +12,11 @@ from broker.store import indexes, keys
 from broker.store.call import text, texts
 from broker.store.commit import REVISION_LENGTH, Change, Conflict
 from broker.store.executors import Store
-from broker.worklist.apply import Refused, Sender
+from broker.worklist.apply import Sender
 from broker.worklist.changes import FILLS_GAPS, Action, Attributes, Ranked
 from broker.worklist.mpps import Performed, Reference, advanced
 from broker.worklist.records import OPEN, Order, Patient
+from broker.worklist.refusals import Refused
 from tests.store.writing import apply, order, patient, read, whole, write
 
 KINDS = ("by-", "orders-of:", "open-")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from broker.worklist.apply import Reason, Refused
 from broker.worklist.changes import FILLS_GAPS, Action, Ranked
 from broker.worklist.finding import Known, wanted
 from broker.worklist.records import StepStatus
+from broker.worklist.refusals import Reason, Refused
 from tests.worklist.speaking import (
     FILLER,
     PLACER,
@@ -694,3 +694,34 @@ def test_an_order_for_a_finished_accession_is_noted() -> None:
     known, _ = say(known, Action.COMPLETE, group())
     _, applied = say(known, Action.SCHEDULE, group(), by=sender("20260102120000"))
     assert applied.notes == ("finished",)
+
+
+# --- cancelled before it was known
+
+
+def test_a_cancel_ahead_of_its_order_keeps_a_late_order_off_the_list() -> None:
+    """The NW was sent before the CA and took longer."""
+    known, applied = say(Known(), Action.CANCEL, group(**{FILLER: "F1"}), by=sender(T2))
+    assert applied.notes == ("unknown order",)
+    late = Known(tombstones=applied.buried)
+    known, applied = say(late, Action.SCHEDULE, group(**{FILLER: "F1"}))
+    assert applied.notes == ("cancelled before", "finished")
+    assert {item.step.status for item in listed(known)} == {StepStatus.CANCELLED}
+
+
+def test_a_newer_order_comes_to_life_after_all() -> None:
+    _, applied = say(Known(), Action.CANCEL, group(**{FILLER: "F1"}))
+    known, _ = say(
+        Known(tombstones=applied.buried), Action.SCHEDULE, group(**{FILLER: "F1"}), by=sender(T2)
+    )
+    assert len(listed(known)) == 1
+
+
+def test_a_cancel_ahead_of_its_order_means_no_other_order() -> None:
+    """The narrowest number that it gives decides; another sender's clock says nothing."""
+    _, applied = say(Known(), Action.CANCEL, group(**{FILLER: "F1"}), by=sender(T2))
+    assert list(applied.buried) == ["filler:HOSP|F1"]
+    late = Known(tombstones=applied.buried)
+    other, _ = say(late, Action.SCHEDULE, group(**{FILLER: "F2"}))
+    stranger, _ = say(late, Action.SCHEDULE, group(**{FILLER: "F1"}), by=sender(name="X|HOSP"))
+    assert len(listed(other)) == len(listed(stranger)) == 1

@@ -1,0 +1,161 @@
+"""Invented worklist entries: each as the order of a RIS, and as the file that wlmscpfs reads.
+
+The messages are written by hand on purpose: a load client must not share the code that it measures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+WORKLIST = "1.2.840.10008.5.1.4.31"
+ASKED_STATION = "BENCH"
+ANSWERS = 3
+OTHER_STATIONS = 40
+OTHER_DAYS = 10
+
+# With the nine of the step these are the 27 keys that DESIGN §7 was measured with.
+REQUEST_KEYS = (
+    *("AccessionNumber", "ReferringPhysicianName", "PatientName", "PatientID"),
+    *("PatientBirthDate", "PatientSex", "PatientWeight", "MedicalAlerts", "StudyInstanceUID"),
+    *("RequestingPhysician", "RequestedProcedureDescription", "AdmissionID"),
+    *("CurrentPatientLocation", "RequestedProcedureID", "RequestedProcedurePriority"),
+    *("PatientTransportArrangements", "PlacerOrderNumberImagingServiceRequest"),
+    "FillerOrderNumberImagingServiceRequest",
+)
+STEP_KEYS = (
+    *("Modality", "ScheduledStationAETitle", "ScheduledProcedureStepStartDate"),
+    *("ScheduledProcedureStepStartTime", "ScheduledPerformingPhysicianName"),
+    *("ScheduledProcedureStepDescription", "ScheduledProcedureStepID"),
+    *("ScheduledStationName", "ScheduledProcedureStepLocation"),
+)
+
+ORM = """\
+MSH|^~\\&|BENCHRIS|NORTH|BROKER|NORTH|{sent:%Y%m%d%H%M%S}||ORM^O01|B{number}|P|2.3.1||||||UNICODE UTF-8
+PID|1||P{number}^^^NORTH^MR||MUSTER{number}^MIRJAM^ANNA^^DR.||19800229|F|||77 QUARRY RD^^GLENHAVEN^OR^97401^US^L||5550139|5550140
+PV1|1|O|RADIO^2^1^NORTH||||1144^HALVORSEN^PIPPA^^^^MD|30112^WALDEN^PIA^^^DR|||||||||||V{number}
+ORC|NW|PL{number}|FL{number}||SC||^^^{start:%Y%m%d%H%M%S}^^R||{sent:%Y%m%d%H%M%S}|7781^RADIOLOGY||30112^WALDEN^PIA^^^DR||5550100
+OBR|1|PL{number}|FL{number}|CTHEAD^CT head^BENCH^CTHEAD^CT head without contrast^BENCH||{sent:%Y%m%d%H%M%S}|||||||Penicillin||^^^Head|30112^WALDEN^PIA^^^DR||ACC{number}|RP{number}|SPS{number}|{station}|||CT|||^^^{start:%Y%m%d%H%M%S}^^R|||WALK|^Headache, worst of life|||7781&HALVORSEN&PIPPA||||||||||CTHEAD^CT head^BENCH
+ZDS|{study_uid}^BENCH^Application^DICOM
+"""  # noqa: E501 a segment is a line
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One order of one step; every identifier carries the number, so none is like another."""
+
+    number: int
+    station: str
+    start: datetime
+
+    @property
+    def study_uid(self) -> str:
+        """The study's UID."""
+        return f"1.2.276.0.76.999.3.{self.number}"
+
+
+def entries(first: int, count: int, today: date) -> list[Entry]:
+    """`count` entries numbered from `first`: ANSWERS at ASKED_STATION today, the rest elsewhere."""
+    return [_entry(number, number - first, today) for number in range(first, first + count)]
+
+
+def _entry(number: int, place: int, today: date) -> Entry:
+    morning = datetime(today.year, today.month, today.day, 7)  # noqa: DTZ001 (HL7 local time)
+    start = morning + timedelta(minutes=place % 600)
+    if place < ANSWERS:
+        return Entry(number, ASKED_STATION, start)
+    station = f"CT{place % OTHER_STATIONS}"
+    return Entry(number, station, start + timedelta(days=place % OTHER_DAYS))
+
+
+def order_frame(entry: Entry, *, sent: datetime) -> bytes:
+    """The ORM^O01 that schedules the entry, as an MLLP block."""
+    text = ORM.format(
+        number=entry.number,
+        station=entry.station,
+        start=entry.start,
+        study_uid=entry.study_uid,
+        sent=sent,
+    )
+    return b"\x0b" + text.replace("\n", "\r").encode() + b"\x1c\r"
+
+
+def write_worklist_file(entry: Entry, folder: Path) -> None:
+    """The entry as `folder`/NUMBER.wl, with what a C-FIND answer of the broker would say."""
+    dataset = _request(entry)
+    dataset.ScheduledProcedureStepSequence = [_step(entry)]
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = UID(WORKLIST)
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"{entry.study_uid}.1")
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(folder / f"{entry.number}.wl", enforce_file_format=True)
+
+
+def _request(entry: Entry) -> Dataset:
+    return _dataset(
+        {
+            "AccessionNumber": f"ACC{entry.number}",
+            "ReferringPhysicianName": "WALDEN^PIA^^DR",
+            "PatientName": f"MUSTER{entry.number}^MIRJAM^ANNA^DR.",
+            "PatientID": f"P{entry.number}",
+            "PatientBirthDate": "19800229",
+            "PatientSex": "F",
+            "MedicalAlerts": "Penicillin",
+            "StudyInstanceUID": entry.study_uid,
+            "RequestingPhysician": "WALDEN^PIA^^DR",
+            "RequestedProcedureDescription": "CT head",
+            "AdmissionID": f"V{entry.number}",
+            "CurrentPatientLocation": "RADIO 2 1 NORTH",
+            "RequestedProcedureID": f"RP{entry.number}",
+            "RequestedProcedurePriority": "ROUTINE",
+            "PatientTransportArrangements": "WALK",
+            "PlacerOrderNumberImagingServiceRequest": f"PL{entry.number}",
+            "FillerOrderNumberImagingServiceRequest": f"FL{entry.number}",
+        }
+    )
+
+
+def _step(entry: Entry) -> Dataset:
+    return _dataset(
+        {
+            "Modality": "CT",
+            "ScheduledStationAETitle": entry.station,
+            "ScheduledProcedureStepStartDate": f"{entry.start:%Y%m%d}",
+            "ScheduledProcedureStepStartTime": f"{entry.start:%H%M%S}",
+            "ScheduledPerformingPhysicianName": "HALVORSEN^PIPPA",
+            "ScheduledProcedureStepDescription": "CT head without contrast",
+            "ScheduledProcedureStepID": f"SPS{entry.number}",
+        }
+    )
+
+
+def question(today: date) -> bytes:
+    """The identifier that ANSWERS entries match: 27 keys, Implicit VR Little Endian."""
+    dataset = _dataset(dict.fromkeys(REQUEST_KEYS, ""))
+    step = dict.fromkeys(STEP_KEYS, "")
+    step["ScheduledStationAETitle"] = ASKED_STATION
+    step["ScheduledProcedureStepStartDate"] = f"{today:%Y%m%d}"
+    dataset.ScheduledProcedureStepSequence = [_dataset(step)]
+    return _implicit(dataset)
+
+
+def _dataset(values: dict[str, str]) -> Dataset:
+    dataset = Dataset()
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def _implicit(dataset: Dataset) -> bytes:
+    written = DicomBytesIO()
+    written.is_implicit_VR = True
+    written.is_little_endian = True
+    write_dataset(written, dataset)
+    return written.getvalue()

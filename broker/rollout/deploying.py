@@ -1,0 +1,149 @@
+"""A folder of mappings checked and put in force through the store, or refused with every reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from socket import gethostname
+
+from broker.mapping.bundle import Bundle
+from broker.mapping.document import Complaint, Complaints, did_you_mean
+from broker.mapping.packing import read_folder, unpack
+from broker.settings import Ris, Settings
+from broker.store import bundles
+from broker.store.bundles import Activation, Failure
+from broker.store.executors import Store, StoreUnavailable
+
+
+class NoSuchVersion(Exception):
+    """The bundle to go back to is not kept; the text says which are."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What is in force now, whether that is news, and what was checked: version and mappings."""
+
+    active: Activation
+    changed: bool
+    checked: str
+    mappings: int
+
+
+def deploy(
+    store: Store, settings: Settings, *, by: str, at: float, always: bool = True
+) -> Deployed:
+    """Check the folder, examples and all, and put it in force.
+
+    `by` says who wants it, `at` when (epoch s). Not `always`: what came into force since (by a
+    rollback, from another host) stays while this folder is as it was. Raises StoreUnavailable, and
+    Complaints, which are noted in the store and change nothing else.
+    """
+    try:
+        files = read_folder(settings.mappings)
+        bundle = _checked(files, settings, settings.mappings)
+    except Complaints as wrong:
+        with suppress(StoreUnavailable):
+            store.run(bundles.note_failure(Failure(at, by, str(wrong))))
+        raise
+    wanted = Activation(bundle.version, at, by, _origin(settings))
+    if not always and (kept := _kept(store, settings, wanted)):
+        store.run(bundles.forget_failure())
+        return _deployed(kept, bundle, changed=False)
+    return _activated(store, files, bundle, wanted)
+
+
+def roll_back(store: Store, settings: Settings, version: str, *, by: str, at: float) -> Deployed:
+    """Put an earlier bundle in force again; '' for the one before the present one.
+
+    A version may be shortened. Raises NoSuchVersion, Complaints when it does not load any more,
+    StoreUnavailable.
+    """
+    history = store.run(bundles.history())
+    kept = bundles.versions(history)
+    wanted = _wanted(kept, version)
+    files = store.run(bundles.get(wanted.version))
+    if files is None:
+        raise NoSuchVersion(f"version {wanted.short} is not kept any more")
+    bundle = _checked(files, settings, Path(wanted.short))
+    again = Activation(bundle.version, at, f"rollback {by}")
+    return _activated(store, files, bundle, again)
+
+
+def load_version(
+    files: Mapping[str, bytes], folder: Path, ris: Iterable[Ris], *, examples: bool = False
+) -> Bundle:
+    """The bundle of stored files, fit for these RIS. Raises Complaints about files in `folder`."""
+    bundle = unpack(files, folder, examples=examples)
+    if unfit := list(_unfit(bundle, ris)):
+        raise Complaints(unfit)
+    return bundle
+
+
+def _checked(files: Mapping[str, bytes], settings: Settings, folder: Path) -> Bundle:
+    return load_version(files, folder, settings.ris, examples=True)
+
+
+def _activated(
+    store: Store, files: Mapping[str, bytes], bundle: Bundle, wanted: Activation
+) -> Deployed:
+    active = store.run(bundles.active())
+    if active is not None and active.version == wanted.version:
+        store.run(bundles.forget_failure())
+        return _deployed(active, bundle, changed=False)
+    store.run(bundles.put(wanted.version, files))
+    if not store.run(
+        bundles.activate(wanted.version, at=wanted.at, by=wanted.by, origin=wanted.origin)
+    ):
+        raise StoreUnavailable("other mappings were put in force at the same time")
+    return _deployed(wanted, bundle, changed=True)
+
+
+def _deployed(active: Activation, bundle: Bundle, *, changed: bool) -> Deployed:
+    return Deployed(active, changed, bundle.version, len(bundle.inbound) + len(bundle.outbound))
+
+
+def _origin(settings: Settings) -> str:
+    return f"{gethostname()}:{settings.mappings}"
+
+
+def _kept(store: Store, settings: Settings, wanted: Activation) -> Activation | None:
+    """What is in force instead of a folder that says nothing new; None when it shall come in."""
+    history = store.run(bundles.history())
+    ours = next((each for each in history if each.origin == wanted.origin), None)
+    # A container has another name each time: what it brings along is news if nobody had it before.
+    former = [ours] if ours else history
+    if wanted.version not in {each.version for each in former}:
+        return None
+    files = store.run(bundles.get(history[0].version))
+    try:  # another release of the program may not understand it any more
+        load_version(files or {}, settings.mappings, settings.ris)
+    except Complaints:
+        return None
+    return history[0]
+
+
+def _wanted(kept: list[Activation], version: str) -> Activation:
+    if not kept:
+        raise NoSuchVersion("no mappings were ever in force")
+    if not version:
+        if len(kept) == 1:
+            raise NoSuchVersion(f"there is no version before {kept[0].short}")
+        return kept[1]
+    found = [each for each in kept if each.version.startswith(version)]
+    if len(found) != 1:
+        fact = "is ambiguous" if found else "is not kept"
+        shown = ", ".join(each.short for each in kept)
+        raise NoSuchVersion(f"version {version} {fact}; there are: {shown}")
+    return found[0]
+
+
+def _unfit(bundle: Bundle, ris: Iterable[Ris]) -> Iterable[Complaint]:
+    """Names of outbound mappings in the configuration that the mappings do not have."""
+    for each in ris:
+        if each.mapping not in bundle.outbound:
+            fact = f"ris '{each.name}': there is no mapping '{each.mapping}' that goes out"
+            known = ", ".join(sorted(bundle.outbound)) or "none"
+            hint = did_you_mean(each.mapping, bundle.outbound) or f"there are: {known}"
+            yield Complaint("broker.yaml", 0, 0, fact, hint)

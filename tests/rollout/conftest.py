@@ -1,0 +1,52 @@
+"""A private Redis, and settings over a folder of mappings that a test may edit."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.settings import Redis, Settings
+from broker.store.executors import Store
+from broker.store.server import EmbeddedServer, find_server
+
+OUT = """\
+mapping: out
+format: 1
+direction: out
+message: ORM^O01
+version: 2.3.1
+fields:
+  ORC-1: {const: SC}
+  ORC-5: PerformedProcedureStepStatus
+"""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    folder = Path(tempfile.mkdtemp(prefix="broker-rollout-"))
+    server = EmbeddedServer(folder, binary=find_server())
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def store(server: EmbeddedServer) -> Iterator[Store]:
+    store = Store(server.url)
+    store.redis.flushall()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def settings(server: EmbeddedServer, tmp_path: Path) -> Settings:
+    """Settings over the folder of one small mapping `out`."""
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "out.yaml").write_text(OUT)
+    return Settings(mappings=rules, redis=Redis(mode="url", url=server.url))

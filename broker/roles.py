@@ -253,6 +253,8 @@ class Supervisor:
             tasks.append(asyncio.create_task(self._watch_disk(self._server)))
         if self._mapped and self._mapped.watch_mappings:
             tasks.append(asyncio.create_task(watching.watch(self._mapped, self._url)))
+        for task in tasks:
+            task.add_done_callback(self._unexpected)
         code = await self._exit_code
         for task in tasks:
             task.cancel()
@@ -265,6 +267,12 @@ class Supervisor:
     def _end(self, code: int) -> None:
         if self._exit_code is not None and not self._exit_code.done():
             self._exit_code.set_result(code)
+
+    def _unexpected(self, task: asyncio.Task[None]) -> None:
+        """A watch that fails must not leave a broker that nobody watches: end, to be restarted."""
+        if not task.cancelled() and (problem := task.exception()):
+            log.critical("supervision failed", exc_info=problem)
+            self._end(os.EX_SOFTWARE)
 
     def _hang_up(self) -> None:
         """SIGHUP puts the folder of mappings in force, unless it says that the terminal is gone."""
@@ -282,12 +290,14 @@ class Supervisor:
         if door.instance and door.role in LISTENING:
             await self._first_bound[door.role].wait()  # it listens where the first one does
         while True:
-            code = await self._run_once(door)
+            try:
+                code = await self._run_once(door)
+            except OSError as problem:  # no process, no pipe: as bad as one that ends at once
+                log.error("door does not start", role=door.role, why=str(problem))
+                code = os.EX_OSERR
             if code == os.EX_CONFIG and door not in self._bound:
-                self._end(
-                    code
-                )  # it has said on stderr what is wrong, and trying again mends nothing
-                return
+                # It has said on stderr what is wrong, and trying again mends nothing.
+                return self._end(code)
             pause_s = pace.pause_s(time.monotonic())
             log.error(
                 "door ended", role=door.role, instance=door.instance, code=code, again_in_s=pause_s
@@ -312,7 +322,7 @@ class Supervisor:
         finally:
             os.close(theirs)
         self._processes[door] = process
-        if line := await _first_line(ours):
+        if (line := await _first_line(ours)).endswith(b"\n"):  # else it ended while it spoke
             await self._note_bound(door, json.loads(line))
         return await process.wait()
 
@@ -354,7 +364,7 @@ class Supervisor:
             try:
                 server.launch()
                 await asyncio.to_thread(server.wait_until_ready)
-            except ServerProblem as problem:
+            except (ServerProblem, OSError) as problem:
                 log.error("redis does not start", why=str(problem))
 
     async def _watch_disk(self, server: EmbeddedServer) -> None:

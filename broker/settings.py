@@ -212,7 +212,7 @@ class Keep(Section):
     messages: Duration = timedelta(days=30)
     message_bytes: Size = 256 * 2**20
     guard: Duration = timedelta(days=7)
-    completed: Duration = timedelta(days=2)
+    completed: Duration = timedelta(days=30)
     past: Duration = timedelta(days=30)
     patients: Duration = timedelta(days=90)
     dead: Duration = timedelta(days=90)

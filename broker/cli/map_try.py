@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,19 +75,9 @@ def try_message(
 
 def _refusal(future: Foreseen) -> Refusal | None:
     """A refusal of the worklist the way the orders door answers it."""
-    from broker.hl7.refusal import Location, Refusal
-    from broker.orders.intake import REASONS
+    from broker.mapping.refusing import refusal_of
 
-    refused = future.refused
-    if refused is None:
-        return None
-    segment, *numbers = re.findall(r"[A-Z][A-Z0-9]{2}|\d+", refused.location)
-    sequence = int(numbers[0]) if numbers and "[" in refused.location else 1
-    field = int(numbers[-1]) if "-" in refused.location else 0
-    location = Location(segment, sequence, field)
-    return Refusal(
-        refused.fact, code=REASONS[refused.reason], location=location, remedy=refused.remedy
-    )
+    return refusal_of(future.refused) if future.refused else None
 
 
 def _answers(trial: Trial, refusal: Refusal | None, now: Any) -> list[str]:

@@ -150,11 +150,16 @@ class Segment:
 
     def field(self, number: int) -> str:
         """Return the field as sent, '' when absent; MSH-1 is the separator."""
+        fields = self._fields or self.fields()
+        return fields[number] if 0 < number < len(fields) else ""
+
+    def fields(self) -> list[str]:
+        """Return the fields as sent by their numbers; what stands at 0 is the name."""
         if self._fields is None:
             self._fields = self.raw.split(self._syntax.field)
             if self.name == "MSH":
                 self._fields.insert(1, self._syntax.field)
-        return self._fields[number] if 0 < number < len(self._fields) else ""
+        return self._fields
 
     def repetitions(self, number: int) -> list[Repetition]:
         """Return the repetitions of a field, [] when it is empty or absent; at most 100."""
@@ -271,13 +276,57 @@ def groups(message: Message) -> list[Group]:
 
     A further OBR under one ORC is an order of its own that shares that ORC; without any ORC each
     OBR starts an order. Z segments at the very end belong to all orders that lack that name.
+    Raises Refusal AE 100 for a second patient, AE 102 or 205 for IPC that do not fit together.
     """
+    _refuse_second_patient(message)
     header, orders = _orders(message.segments)
+    for own in orders:
+        _refuse_discord([segment for segment in own if segment.name == "IPC"])
     closing = _closing(message.segments) if len(orders) > 1 else []
     return [
         Group(index, [*header, *own, *_inherited(own, closing)])
         for index, own in enumerate(orders, 1)
     ]
+
+
+def _refuse_second_patient(message: Message) -> None:
+    # an order message has one patient group; the second one's orders would go to the first one
+    patients = [pid for pid in message.all("PID") if pid.field(3)]
+    for other in patients[1:]:
+        if other.field(3) != patients[0].field(3):
+            raise Refusal(
+                "a second patient in one order message",
+                code="100",
+                location=Location("PID", other.sequence, 3),
+                remedy="send one message for each patient",
+            )
+
+
+def _refuse_discord(steps: Sequence[Segment]) -> None:
+    # the IPC of one order are steps of one requested procedure and study (IHE RAD-4)
+    for step in steps[1:]:
+        for number in (1, 2, 3):
+            if _identifier(step, number) != _identifier(steps[0], number):
+                raise Refusal(
+                    "the IPC segments of one order name different procedures",
+                    code="102",
+                    location=Location("IPC", step.sequence, number),
+                    remedy="send an ORC and OBR for each requested procedure",
+                )
+    ids = [_identifier(step, 4) for step in steps]
+    for at, step in enumerate(steps):
+        if ids[at] and ids[at] in ids[:at]:
+            raise Refusal(
+                "two steps have one scheduled procedure step ID",
+                code="205",
+                acknowledgement="AE",
+                location=Location("IPC", step.sequence, 4),
+                remedy="send an ID of its own for each step",
+            )
+
+
+def _identifier(segment: Segment, number: int) -> str:
+    return next((each.text(1).strip() for each in segment.repetitions(number)), "")
 
 
 def _orders(segments: Sequence[Segment]) -> tuple[list[Segment], list[list[Segment]]]:

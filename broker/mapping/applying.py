@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePath
@@ -10,13 +10,12 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from broker.hl7.charsets import STANDARD_POLICY, CharsetPolicy
-from broker.hl7.message import NULL, Message, groups
+from broker.hl7.message import NULL, Message, Segment, groups
 from broker.hl7.refusal import Location, Refusal
 from broker.mapping.evaluation import (
     Closure,
     Evaluation,
     Origin,
-    Segments,
     Step,
     Unfit,
     Value,
@@ -37,7 +36,20 @@ class _Absent:
 ABSENT: Final = _Absent()
 COMMENTS = "ImagingServiceRequestComments"
 LONGEST_COMMENTS = 10_240  # LT
-MOST_SHAPES = 256
+MOST_SHAPES = 1024
+SHORT = 16  # SH, the shortest of the VRs below
+PLAIN_TEXT = frozenset(
+    {
+        "CodeMeaning",
+        "CodeValue",
+        "CodingSchemeDesignator",
+        "LocalNamespaceEntityID",
+        "UniversalEntityID",
+    }
+)
+Place = tuple[str, int]
+"""Segment and field; 0 is any segment of that name, wherever its fields are looked for."""
+Shape = tuple[tuple[Any, ...], ...]
 STRICT = frozenset({Action.SCHEDULE, Action.UPDATE, Action.PATIENT})
 
 
@@ -96,22 +108,19 @@ class Leaf:
     insists: bool = False
     # What a worklist item cannot be without (type 1 of Table K.6-1) is corrected, never erased.
     erasable: bool = True
-    # The segments without all of which the leaf says nothing, None where it may speak anyway.
-    needs: frozenset[str] | None = None
+    # The fields without all of which the leaf says nothing, None where it may speak anyway.
+    needs: frozenset[Place] | None = None
     # The only source where nothing is to be asked before or after: nearly every leaf.
     only: Closure | None = None
 
     def value(self, evaluation: Evaluation) -> Any:
         """ABSENT, None (erase), or a value with its rank. Raises Refusal."""
         evaluation.origin = evaluation.origin_segment = None
-        if self.only is not None and evaluation.trace is None:
-            return self._only(self.only, evaluation)
-        return self._any(evaluation)
-
-    def _only(self, read: Closure, evaluation: Evaluation) -> Any:
+        if self.only is None or evaluation.trace is not None:
+            return self._any(evaluation)
         evaluation.rank = 0
         try:
-            value = read(evaluation)
+            value = self.only(evaluation)
             if not value:
                 return ABSENT
             if value == NULL:
@@ -288,7 +297,13 @@ class Leaf:
 
 
 def _fitted_item(evaluation: Evaluation, item: Attributes) -> Attributes:
-    return {keyword: fit_of(keyword)(evaluation, text) for keyword, text in item.items()}
+    # What fits every short string needs no look: codes and issuers are that, nearly always.
+    return {
+        keyword: text
+        if len(text) <= SHORT and text.isalnum() and keyword in PLAIN_TEXT
+        else fit_of(keyword)(evaluation, text)
+        for keyword, text in item.items()
+    }
 
 
 def _segment(evaluation: Evaluation, origin: Origin) -> Any:
@@ -309,7 +324,7 @@ class Items:
     leave_out: tuple[str, ...] = ()
     # Items of steps are records of their own and keep ranks; every other sequence is one value.
     keeps_ranks: bool = False
-    needs: frozenset[str] | None = None
+    needs: frozenset[Place] | None = None
 
     def value(self, evaluation: Evaluation) -> Any:
         """ABSENT or the items; an item in which the message says nothing is none."""
@@ -374,24 +389,35 @@ class Inbound:
     per_order: bool
     actions: tuple[ActionLine, ...]
     rules: tuple[Leaf | Items, ...]
-    shapes: dict[frozenset[str], tuple[Leaf | Items, ...]] = field(default_factory=dict, repr=False)
+    shapes: dict[Shape, tuple[Leaf | Items, ...]] = field(default_factory=dict, repr=False)
 
-    def rules_for(self, segments: Segments) -> tuple[Leaf | Items, ...]:
-        """The rules that can say something about a message of these segments; worked out once."""
-        shape = frozenset([segment.name for segment in segments.segments])
+    def rules_for(self, evaluation: Evaluation) -> tuple[Leaf | Items, ...]:
+        """The rules that can say something about segments of this shape; worked out once for each.
+
+        The shape is which fields the first segment of each name fills: one sender has few of them.
+        """
+        segments = evaluation.segments.segments if evaluation.segments is not None else ()
+        firsts = {segment.name: segment for segment in reversed(segments)}
+        shape = tuple([(name, *map(bool, each.fields())) for name, each in firsts.items()])
         rules = self.shapes.get(shape)
         if rules is None:
-            if len(self.shapes) >= MOST_SHAPES:  # a sender that invents segments
+            if len(self.shapes) >= MOST_SHAPES:
                 self.shapes.clear()
-            rules = self.shapes[shape] = _speaking(self.rules, shape)
+            rules = self.shapes[shape] = _speaking(self.rules, frozenset(_filled(firsts)))
         return rules
 
 
-def _speaking(rules: Sequence[Leaf | Items], shape: frozenset[str]) -> tuple[Leaf | Items, ...]:
+def _filled(firsts: Mapping[str, Segment]) -> Iterator[Place]:
+    for name, segment in firsts.items():
+        yield name, 0
+        yield from ((name, number) for number, text in enumerate(segment.fields()) if text)
+
+
+def _speaking(rules: Sequence[Leaf | Items], filled: frozenset[Place]) -> tuple[Leaf | Items, ...]:
     return tuple(
-        replace(rule, rules=_speaking(rule.rules, shape)) if isinstance(rule, Items) else rule
+        replace(rule, rules=_speaking(rule.rules, filled)) if isinstance(rule, Items) else rule
         for rule in rules
-        if rule.needs is None or not rule.needs.isdisjoint(shape)
+        if rule.needs is None or not rule.needs.isdisjoint(filled)
     )
 
 
@@ -454,9 +480,7 @@ def _outcome(inbound: Inbound, evaluation: Evaluation, location: str) -> Outcome
     if line.action is not Action.IGNORE:
         evaluation.strict = line.action in STRICT
         evaluation.schedules = line.action is Action.SCHEDULE
-        if evaluation.segments is not None:
-            rules = inbound.rules_for(evaluation.segments)
-            _fill(rules, evaluation, evaluation.attributes)
+        _fill(inbound.rules_for(evaluation), evaluation, evaluation.attributes)
         if evaluation.whole:
             _keep_whole(evaluation)
     held = tuple(evaluation.held) if evaluation.strict else ()

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from broker.hl7.charsets import CharsetPolicy
-from broker.mapping.applying import ActionLine, Inbound, Items, Leaf, Option, Source
+from broker.mapping.applying import ActionLine, Inbound, Items, Leaf, Option, Place, Source
 from broker.mapping.dictionaries import (
     data_type,
     is_multiple,
@@ -511,7 +511,7 @@ def _leaf(
         tuple(Origin(path.label, path.segment, path.field, path.component) for path in paths),
         insists,
         erasable,
-        None if insists or rule.const is not None else _needs(trees),
+        None if insists or rule.const is not None else _needs(trees, scope.element),
         options[0].read if simple else None,
     )
 
@@ -591,23 +591,25 @@ def _sources(tree: Expression) -> list[Path]:
     return [path for each in inner for path in _sources(each)]
 
 
-def _needs(trees: Sequence[Expression]) -> frozenset[str] | None:
-    """Segments without all of which these expressions say nothing; None when they may anyway."""
-    needed: frozenset[str] = frozenset()
+def _needs(trees: Sequence[Expression], element: str) -> frozenset[Place] | None:
+    """Fields without all of which these expressions say nothing; None when they may anyway."""
+    needed: frozenset[Place] = frozenset()
     for tree in trees:
-        inner: frozenset[str] | None
+        inner: frozenset[Place] | None
         if isinstance(tree, Path):
-            inner = frozenset({tree.segment}) if tree.segment else None
+            anywhere = tree.segment_selector is not None or tree.segment == element
+            place = (tree.segment, 0 if anywhere else tree.field)
+            inner = frozenset({place}) if tree.segment else None
         elif isinstance(tree, Pipe):
             speaks = any(call.function == "default" for call in tree.calls)
-            inner = None if speaks else _needs([tree.source])
+            inner = None if speaks else _needs([tree.source], element)
         elif isinstance(tree, Given):
-            inner = _needs([tree.tree])
+            inner = _needs([tree.tree], element)
         elif isinstance(tree, Alternatives):
-            inner = _needs(tree.choices)
+            inner = _needs(tree.choices, element)
         elif isinstance(tree, (Sum, Parts)):
             said = [term for term in tree.terms if not isinstance(term, Text)]
-            inner = _needs(said) if said else None
+            inner = _needs(said, element) if said else None
         else:
             inner = None  # a text or a name speaks for itself
         if inner is None:
@@ -651,7 +653,7 @@ def _items(
         scope.keywords or frozenset(),
         element or scope.element,
     )
-    needs = _needs([each]) if each is not None else None
+    needs = _needs([each], scope.element) if each is not None else None
     return Items(keyword, inner, elements, when, tuple(rule.leave_out), keyword == STEPS, needs)
 
 

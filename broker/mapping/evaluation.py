@@ -72,6 +72,19 @@ class Watch:
     misses: list[tuple[str, str]] = field(default_factory=list)
 
 
+class Firsts(dict[str, "tuple[Segment, list[str]] | None"]):
+    """The first segment of each name with its fields: where nearly every path looks."""
+
+    def __init__(self, segments: Segments | None) -> None:
+        super().__init__()
+        self.segments = segments
+
+    def __missing__(self, name: str) -> tuple[Segment, list[str]] | None:
+        segment = self.segments.first(name) if self.segments is not None else None
+        found = self[name] = (segment, segment.fields()) if segment is not None else None
+        return found
+
+
 @dataclass(slots=True)
 class Evaluation:
     """The state of one pass over the rules; the same object serves all attributes of one group.
@@ -104,6 +117,10 @@ class Evaluation:
     watch: Watch | None = None
     # Expressions of the `let:` block that were worked out: value, rank, origin and its segment.
     kept: dict[tuple[str, bool], tuple[Any, int, Origin | None, Any]] = field(default_factory=dict)
+    firsts: Firsts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.firsts = Firsts(self.segments)
 
     def warn(self, fact: str) -> None:
         """Note something that people should see; never with the value itself."""

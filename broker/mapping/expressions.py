@@ -352,6 +352,8 @@ def _path(path: Path, scope: Scope, whole: bool) -> Closure:
             hint = "paths that start with a dot stand in [ ] or under each:"
             raise Mistake(fact, hint, path.offset, len(path.label))
         return _relative_path(path, scope)
+    if whole and path.field_selector is None and path.segment_selector is None:
+        return _whole_path(path, scope)
     find = _finder(path, scope)
     select = _selection(path.field_selector, "repetition", scope)
     origin = Origin(path.label, path.segment, path.field, path.component)
@@ -376,6 +378,34 @@ def _path(path: Path, scope: Scope, whole: bool) -> Closure:
     return read
 
 
+def _whole_path(path: Path, scope: Scope) -> Closure:
+    """All repetitions of a field with their components, without any selection."""
+    name, number = path.segment, path.field
+    origin = Origin(path.label, name, number, path.component)
+    from_element = scope.element == name
+
+    def read(evaluation: Evaluation) -> Value:
+        if from_element:
+            segment: Segment | None = evaluation.element
+            if segment is None:
+                return ""
+            raw = segment.field(number)
+        else:
+            found = evaluation.firsts[name]
+            if found is None or len(found[1]) <= number:
+                return ""
+            raw = found[1][number]
+            segment = found[0]
+        if not raw or not raw.strip("^&~ "):
+            return ""
+        evaluation.origin = origin
+        evaluation.origin_segment = segment
+        repetitions = segment.repetitions(number)
+        return repetitions if len(repetitions) == 1 else _said(repetitions)
+
+    return read
+
+
 def _plain_path(path: Path, scope: Scope, origin: Origin) -> Closure:
     """The path without any selection, which is nearly every path of an order message."""
     name, number = path.segment, path.field
@@ -386,11 +416,15 @@ def _plain_path(path: Path, scope: Scope, origin: Origin) -> Closure:
     def read(evaluation: Evaluation) -> Value:
         if from_element:
             segment: Segment | None = evaluation.element
+            if segment is None:
+                return ""
+            raw = segment.field(number)
         else:
-            segment = evaluation.segments.first(name)  # type: ignore[union-attr]
-        if segment is None:
-            return ""
-        raw = segment.field(number)
+            found = evaluation.firsts[name]
+            if found is None or len(found[1]) <= number:
+                return ""
+            raw = found[1][number]
+            segment = found[0]
         if not raw:
             return ""
         separators = evaluation.separators

@@ -13,6 +13,7 @@ CLINICIAN = frozenset({"XCN", "CN", "CNN"})
 NESTED_CLINICIAN = frozenset({"NDL", "CM", "CM_NDL"})
 GROUP_LENGTH = 64
 IDEOGRAPHIC, PHONETIC = "I", "P"
+SCRIPTS = frozenset({IDEOGRAPHIC, PHONETIC})
 NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f^=\\]+")
 PADDING = [""] * 8
 Parts = tuple[str, str, str, str, str]
@@ -22,6 +23,8 @@ Parts = tuple[str, str, str, str, str]
 def person_name(evaluation: Evaluation, repetitions: Sequence[Repetition]) -> Value:
     """XPN to PN: the legal name (or the first), with ideographic and phonetic groups."""
     names = [(each, [*each.components(), *PADDING]) for each in repetitions]
+    if len(names) == 1 and names[0][1][7] not in SCRIPTS:
+        return _group(evaluation, _xpn_parts(*names[0], 0))
     legal = [name for name in names if name[1][6] == "L"] or names[:1]
     scripts = [name for name in names if name[1][7] in (IDEOGRAPHIC, PHONETIC)]
     groups = {"": "", IDEOGRAPHIC: "", PHONETIC: ""}

@@ -87,9 +87,13 @@ class Find:
         """Read the candidates slice by slice and match them; sorted by start."""
         read = await self.store.run(reads.candidates(narrow(query)))
         found = list(_matching(query, read.known))
+        _report(read.unreadable)
         for at in range(reads.SLICE, len(read.found), reads.SLICE):
+            if len(found) > self.max_answers:
+                raise TooMany
             more = await self.store.run(reads.orders(read.found[at : at + reads.SLICE]))
             found += _matching(query, more.known)
+            _report(more.unreadable)
         if len(found) > self.max_answers:
             raise TooMany
         return sorted(found, key=_start)
@@ -120,6 +124,11 @@ class Find:
 
 class TooMany(Exception):
     """More answers than a scanner may get; the list is never cut in silence."""
+
+
+def _report(unreadable: tuple[str, ...]) -> None:
+    for key in unreadable:
+        log.error("record left out: this version cannot read it", record=key)
 
 
 def _matching(query: Query, known: Known) -> Iterator[Attributes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ from broker.worklist.attributes import STEPS
 from broker.worklist.changes import Attributes
 from broker.worklist.finding import Known
 from broker.worklist.mpps import SCHEDULED_ITEMS, Performed
-from broker.worklist.records import items
+from broker.worklist.records import Order, items
 
 # The scheduled step comes from the stored order, never from what the scanner copied or cut.
 _OF_THE_SCANNER: Final = frozenset({SCHEDULED_ITEMS, "PatientID", "Modality"})
@@ -28,19 +28,24 @@ class Notice:
     attributes: Attributes
 
 
-def notices(performed: Performed, known: Known) -> Iterator[Notice]:
-    """Give one notice per order and requested procedure, in the order of the references."""
+def notices(performed: Performed, before: Known, after: Mapping[str, Order]) -> Iterator[Notice]:
+    """Give one notice per order and requested procedure of which a step changed its status.
+
+    While a sibling still runs, or once it has told the same, the step has not changed.
+    """
     told: set[tuple[str, str]] = set()
     for reference in performed.references:
-        order = known.orders.get(reference.order)
-        patient = known.patients.get(order.patient) if order else None
-        if order is None or patient is None or (reference.order, reference.procedure) in told:
+        place = (reference.order, reference.procedure)
+        order, stood = after.get(reference.order), before.orders.get(reference.order)
+        patient = before.patients.get(order.patient) if order else None
+        if not order or not stood or not patient or place in told:
             continue
-        told.add((reference.order, reference.procedure))
+        statuses = {(p.id, step.id): step.status for p, step in stood.steps()}
         for item in items(order, patient):
-            if (item.procedure.id, item.step.id) == (reference.procedure, reference.step):
-                attributes = _flat(item.attributes, performed)
-                yield Notice(order.mailbox, item.procedure.id, attributes)
+            step = (item.procedure.id, item.step.id)
+            if step == (reference.procedure, reference.step) and item.step.status != statuses[step]:
+                told.add(place)
+                yield Notice(order.mailbox, reference.procedure, _flat(item.attributes, performed))
 
 
 def _flat(item: Attributes, performed: Performed) -> Attributes:

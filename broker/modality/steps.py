@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Final
@@ -33,6 +33,7 @@ from broker.worklist import mpps
 from broker.worklist.changes import Attributes
 from broker.worklist.finding import Known
 from broker.worklist.mpps import MppsRefused, Performed
+from broker.worklist.records import Order
 
 MODALITY_PERFORMED_PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.3"
 ATTEMPTS: Final = 100
@@ -121,26 +122,30 @@ class Steps:
         if not performed.references:
             log.warning("no scheduled step found", instance=performed.sop_instance_uid)
         now = self.clock()
-        change = MppsChange(change.revision, change.before, performed, change.received)
+        after = _advanced(read.known, performed)
         return await self.store.run(
             commit(
                 Commit(
                     at=now,
-                    mpps=change,
-                    changes=list(_advanced(read, performed)),
-                    events=list(self._events(change, read.known, now)),
+                    mpps=replace(change, after=performed),
+                    changes=[
+                        Change(read.revision(order), order, after[key])
+                        for key, order in read.known.orders.items()
+                        if key in after
+                    ],
+                    events=list(self._events(performed, read.known, after, now)),
                 )
             )
         )
 
-    def _events(self, change: MppsChange, known: Known, now: datetime) -> Iterator[Event]:
+    def _events(
+        self, performed: Performed, before: Known, after: Mapping[str, Order], now: datetime
+    ) -> Iterator[Event]:
         """Render the status messages of a transition, once and with their final MSH-10."""
-        if change.before and change.before.status == change.after.status:
-            return
         mappings = self.current.mappings
-        for notice in notices(change.after, known):
+        for notice in notices(performed, before, after):
             for ris in self.ris:
-                control_id = _control_id(ris.name, change.after, notice.order, notice.procedure)
+                control_id = _control_id(ris.name, performed, notice.order, notice.procedure)
                 payload = mappings.bundle.outbound[ris.mapping].render(
                     notice.attributes, control_id=control_id, now=now
                 )
@@ -150,16 +155,15 @@ class Steps:
                     control_id=control_id,
                     created=now.timestamp(),
                     mapping=mappings.named(ris.mapping),
-                    note=change.after.status,
+                    note=performed.status,
                     payload=payload.encode(),
                 )
 
 
-def _advanced(read: reads.Read, performed: Performed) -> Iterable[Change]:
+def _advanced(known: Known, performed: Performed) -> dict[str, Order]:
+    """Give the orders that a performed step refers to, as they are after it."""
     named = {reference.order for reference in performed.references}
-    for key, order in read.known.orders.items():
-        if key in named:
-            yield Change(read.revision(order), order, mpps.advanced(order, performed))
+    return {k: mpps.advanced(o, performed) for k, o in known.orders.items() if k in named}
 
 
 def _control_id(ris: str, performed: Performed, order: str, procedure: str) -> str:

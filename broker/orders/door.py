@@ -11,12 +11,13 @@ from uuid import uuid4
 import uvloop
 
 from broker.hl7.refusal import Refusal
-from broker.orders.intake import Intake, Retention
+from broker.orders.intake import Intake
 from broker.orders.listener import Limits, Listener, Peer
 from broker.orders.metrics import OrdersMetrics
 from broker.rollout.current import Current
 from broker.settings import Address, Settings
 from broker.store import reads
+from broker.store.consequences import Keeping
 from broker.store.executors import AsyncStore
 from broker.store.metrics import own_name, publish_forever, publish_last
 
@@ -69,7 +70,7 @@ def _intake(
         store=store,
         current=current,
         zone=settings.timezone,
-        keep=Retention(guard=settings.keep.guard, alias=settings.keep.patients),
+        keep=Keeping(guard=settings.keep.guard, alias=settings.keep.patients),
         ids=iter(lambda: uuid4().hex[:20].upper(), ""),
         clock=lambda: datetime.now(settings.timezone),
         metrics=metrics,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -15,42 +14,28 @@ from broker.hl7.acknowledgement import answers, is_acknowledgement, read_acknowl
 from broker.hl7.charsets import decode
 from broker.hl7.header import Header, read_header
 from broker.hl7.message import batch, parse
-from broker.hl7.refusal import Location, NotHL7, Refusal
+from broker.hl7.refusal import NotHL7, Refusal
 from broker.mapping.applying import Source, changes
+from broker.mapping.refusing import refusal_of
 from broker.orders.arrival import Arrival
 from broker.orders.metrics import OrdersMetrics
 from broker.rollout.current import Current, Mappings
-from broker.store import keys, reads
-from broker.store.commit import Change, Commit, Committed, Conflict, Guard, Repeat, commit
+from broker.store import reads
+from broker.store.commit import Commit, Committed, Conflict, Repeat, commit
+from broker.store.consequences import Keeping, changed, consequences, order_keys
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.worklist import changes as asked
-from broker.worklist.apply import Applied, Sender, apply_all
-from broker.worklist.finding import identifiers, tombstones, wanted
-from broker.worklist.records import Order
-from broker.worklist.refusals import Reason, Refused
+from broker.worklist.apply import Sender, apply_all
+from broker.worklist.finding import wanted
+from broker.worklist.refusals import Refused
+from broker.worklist.staleness import instant
 
 ATTEMPTS: Final = 100
 """Commits of one message that lost a race before we give up and let the sender resend."""
 
-# HL7 table 0357: a wrong patient is no matter of this message's form, so AR; the rest is AE
-REASONS: Final[dict[Reason, str]] = {
-    Reason.WRONG_PATIENT: "205",
-    Reason.NO_PATIENT: "101",
-    Reason.NO_ACCESSION: "101",
-    Reason.INCOMPLETE: "101",
-}
-_PLACE: Final = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+))?")
 _FRAME_SEPARATOR: Final = b"\x1c"  # cannot occur in a payload
 
 log = structlog.get_logger("orders")
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How long the duplicate guard and the aliases of former keys are kept."""
-
-    guard: timedelta
-    alias: timedelta
 
 
 @dataclass(frozen=True)
@@ -60,7 +45,7 @@ class Intake:
     store: AsyncStore
     current: Current
     zone: ZoneInfo
-    keep: Retention
+    keep: Keeping
     ids: Iterator[str]
     clock: Callable[[], datetime]
     metrics: OrdersMetrics
@@ -95,6 +80,7 @@ class Intake:
         arrived = Arrival(raw, header, self.clock())
         if is_acknowledgement(header):
             log.warning("an acknowledgement came in as a message", source=header.sender)
+            self.metrics.refused("acknowledgement")
             return await self._settled(arrived, None, None, note="acknowledgement")
         mappings = self.current.mappings
         source = mappings.bundle.source(header)
@@ -102,7 +88,7 @@ class Intake:
             return await self._apply(arrived, header, source, mappings)
         except Refused as refused:
             named = _named(mappings, header)
-            return await self._settled(arrived, source, _refusal(refused), mapping=named)
+            return await self._settled(arrived, source, refusal_of(refused), mapping=named)
         except Refusal as refusal:
             named = _named(mappings, header)
             return await self._settled(arrived, source, refusal, mapping=named)
@@ -120,7 +106,8 @@ class Intake:
         message = parse(decoded.text, decoded.codec)
         inbound = mappings.bundle.accepting(header)
         groups = changes(inbound, source, message, received=arrived.at, site_zone=self.zone)
-        sender = Sender(header.sender, source.issuer, header.sent)
+        sent = instant(header.sent, source.timezone or self.zone)
+        sender = Sender(header.sender, source.issuer, sent)
         named = mappings.named(inbound.name)
         for _ in range(ATTEMPTS):
             outcome = await self._attempt(arrived, groups, sender, named)
@@ -139,32 +126,26 @@ class Intake:
             orders_of_patients=any(group.action is asked.Action.PATIENT for group in groups),
         )
         read = await self.store.run(reads.lookup(everything))
+        if read.unreadable:
+            raise Refusal(
+                "a stored record that this message is about cannot be read",
+                code="207",
+                acknowledgement="AE",
+                remedy="run the version of the broker that wrote it, then resend",
+            )
         applied = apply_all(groups, read.known, sender)
         payloads = self._payloads(arrived, None)
-        changed = list(_differences(read, applied))
-        graves = {n for group in groups for n in tombstones(group.attributes, sender.issuer)}
-        held = {i for order in read.known.orders.values() for i in identifiers(order)}
+        orders = order_keys(changed(read, applied))
         outcome = await self.store.run(
             commit(
-                Commit(
+                consequences(
+                    everything,
+                    read,
+                    applied,
                     at=arrived.at,
-                    changes=changed,
-                    aliases=[("order", old, new) for old, new in applied.renamed.items()],
-                    alias_keep_s=int(self.keep.alias.total_seconds()),
-                    guard=Guard(
-                        arrived.digest,
-                        _FRAME_SEPARATOR.join(payloads),
-                        int(self.keep.guard.total_seconds()),
-                    ),
-                    archived=arrived.archived(
-                        "applied", applied.notes, payloads, _orders(changed), mapping
-                    ),
-                    tombstones=list(applied.buried.items()),
-                    tombstone_keep_s=int(self.keep.guard.total_seconds()),
-                    empty=[
-                        *(keys.numbers(*i) for i in everything.identifiers if i not in held),
-                        *(keys.tombstone(n) for n in graves if n not in read.known.tombstones),
-                    ],
+                    keep=self.keep,
+                    guard=(arrived.digest, _FRAME_SEPARATOR.join(payloads)),
+                    archived=arrived.archived("applied", applied.notes, payloads, orders, mapping),
                 )
             )
         )
@@ -174,8 +155,7 @@ class Intake:
         if isinstance(outcome, Committed):
             if "stale" in applied.notes:
                 self.metrics.stale()
-            orders = list(_orders(changed))
-            self._log(arrived, payloads, orders=orders, notes=list(applied.notes))
+            self._log(arrived, payloads, orders=list(orders), notes=list(applied.notes))
             return payloads
         return outcome
 
@@ -245,34 +225,9 @@ class Intake:
         log.info("message", ack=code, took_ms=round(seconds * 1000, 1), **arrived.facts, **facts)
 
 
-def _differences(read: reads.Read, applied: Applied) -> Iterator[Change]:
-    """Give every record that counts: changed ones are written, the rest must be as read."""
-    former = {new: old for old, new in applied.renamed.items()}
-    for key, order in applied.known.orders.items():
-        before = read.known.orders.get(former.get(key, key))
-        if order is not before:
-            yield Change(read.revision(before or order), before, order)
-    for key, patient in applied.known.patients.items():
-        known = read.known.patients.get(key)
-        yield Change(read.revision(patient), known, patient)
-
-
-def _orders(changed: Sequence[Change]) -> tuple[str, ...]:
-    return tuple(c.after.key for c in changed if isinstance(c.after, Order))
-
-
 def _named(mappings: Mappings, header: Header) -> str:
     """Name the mapping that refused a message, or the version in which none is for it."""
     try:
         return mappings.named(mappings.bundle.accepting(header).name)
     except Refusal:
         return mappings.named("")
-
-
-def _refusal(refused: Refused) -> Refusal:
-    """Give a refusal of the worklist the answer that its sender deserves."""
-    found = _PLACE.match(refused.location)
-    location = Location(found[1], int(found[2] or 1), int(found[3] or 0)) if found else None
-    return Refusal(
-        refused.fact, code=REASONS[refused.reason], location=location, remedy=refused.remedy
-    )

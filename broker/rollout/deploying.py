@@ -88,10 +88,13 @@ def _checked(files: Mapping[str, bytes], settings: Settings, folder: Path) -> Bu
 def _activated(
     store: Store, files: Mapping[str, bytes], bundle: Bundle, wanted: Activation
 ) -> Deployed:
-    active = store.run(bundles.active())
-    if active is not None and active.version == wanted.version:
+    history = store.run(bundles.history())
+    ours = _of_origin(history, wanted.origin)
+    # A folder edited to be what a rollback had put in force has to be remembered as such.
+    remembered = ours is None or ours.version == wanted.version
+    if history and history[0].version == wanted.version and remembered:
         store.run(bundles.forget_failure())
-        return _deployed(active, bundle, changed=False)
+        return _deployed(history[0], bundle, changed=False)
     store.run(bundles.put(wanted.version, files))
     if not store.run(
         bundles.activate(wanted.version, at=wanted.at, by=wanted.by, origin=wanted.origin)
@@ -108,10 +111,14 @@ def _origin(settings: Settings) -> str:
     return f"{gethostname()}:{settings.mappings}"
 
 
+def _of_origin(history: Iterable[Activation], origin: str) -> Activation | None:
+    return next((each for each in history if origin and each.origin == origin), None)
+
+
 def _kept(store: Store, settings: Settings, wanted: Activation) -> Activation | None:
     """What is in force instead of a folder that says nothing new; None when it shall come in."""
     history = store.run(bundles.history())
-    ours = next((each for each in history if each.origin == wanted.origin), None)
+    ours = _of_origin(history, wanted.origin)
     # A container has another name each time: what it brings along is news if nobody had it before.
     former = [ours] if ours else history
     if wanted.version not in {each.version for each in former}:

@@ -65,11 +65,13 @@ async def _changes(folder: Path, *, at_once: bool = False) -> AsyncIterator[None
     identity = _identity(folder)
     if at_once and identity:
         yield None
+    unsure = True  # what changed before the watching began was seen by nobody
     async for changes in awatch(
         folder, step=SETTLE_MS, rust_timeout=LOOK_MS, yield_on_timeout=True
     ):
         moved = _identity(folder) != identity
-        if changes or moved:
+        if changes or moved or unsure:
+            unsure = False
             yield None
         if moved:
             return
@@ -85,7 +87,9 @@ def _identity(folder: Path) -> tuple[int, ...]:
 def _reload(settings: Settings, url: str, by: str, always: bool) -> bool:
     store = Store(url)
     try:
-        _tell(deploy(store, settings, by=by, at=time.time(), always=always))
+        deployed = deploy(store, settings, by=by, at=time.time(), always=always)
+        if deployed.changed or always:
+            _tell(deployed)
     except Complaints as wrong:
         log.error("mappings refused, the former ones stay in force", by=by, why=f"{wrong}")
         return False

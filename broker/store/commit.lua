@@ -28,15 +28,17 @@ for _ = 1, tonumber(take()) do
   end
 end
 
-local revision = string.format('%012d', redis.call('INCR', prefix .. 'revision'))
+local records = {}
 for _ = 1, tonumber(take()) do
   local key, value = take(), take()
   if value == '' then
-    redis.call('DEL', key)
+    redis.call('DEL', key) -- first of all, since a full Redis lets nothing else be the first write
   else
-    redis.call('SET', key, revision .. value)
+    records[#records + 1] = {key, value}
   end
 end
+local revision = string.format('%012d', redis.call('INCR', prefix .. 'revision'))
+for _, record in ipairs(records) do redis.call('SET', record[1], revision .. record[2]) end
 
 for _ = 1, tonumber(take()) do
   local words = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -159,7 +160,8 @@ def _commands(wanted: Commit) -> Iterator[tuple[Word, ...]]:
         yield ("SET", keys.tombstone(name), json.dumps(sent), "EX", wanted.tombstone_keep_s)
     if wanted.mpps:
         uid = wanted.mpps.after.sop_instance_uid
-        yield ("RPUSH", keys.mpps_received(uid), wanted.mpps.received)
+        which = "created" if wanted.mpps.before is None else "newest"
+        yield ("HSET", keys.mpps_received(uid), which, zlib.compress(wanted.mpps.received))
         if wanted.mpps.before is None:
             yield ("ZADD", keys.MPPS_BY_TIME, now, uid)
     if wanted.archived:

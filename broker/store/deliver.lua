@@ -13,6 +13,8 @@ local function following()
 end
 
 if verb == 'take' then
+  if redis.call('EXISTS', lease) == 1 then return false end
+  redis.call('DEL', lease) -- a full Redis lets only this be the first write: delivery frees space
   if not redis.call('SET', lease, token, 'NX', 'PX', ARGV[5]) then return false end
   return following()
 end

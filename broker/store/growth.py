@@ -37,7 +37,7 @@ GROWING: tuple[Growing, ...] = (
     Growing("patients by name", keys.NAMES, "goes with its patient", "commit"),
     Growing("patients without orders", keys.IDLE, "goes with its patient", "commit, retention"),
     Growing("performed steps", keys.mpps("*"), "keep.past after N-CREATE", RETENTION),
-    Growing("their data sets", keys.mpps_received("*"), "goes with the step", "forget.lua"),
+    Growing("their data sets", keys.mpps_received("*"), "two, go with the step", "forget.lua"),
     Growing("performed steps by time", keys.MPPS_BY_TIME, "goes with the step", "forget.lua"),
     Growing("status messages", keys.outbox("*", "*"), "till the RIS takes or refuses it", "worker"),
     Growing("orders to report", keys.dirty("*"), "goes with the last message", "deliver.lua"),

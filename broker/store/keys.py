@@ -21,7 +21,7 @@ def mpps(sop_instance_uid: str) -> str:
 
 
 def mpps_received(sop_instance_uid: str) -> str:
-    """List of the data sets of a performed procedure step, as received."""
+    """Hash of the data sets of a performed procedure step, compressed: `created` and `newest`."""
     return f"{PREFIX}mpps-received:{sop_instance_uid}"
 
 

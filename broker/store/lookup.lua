@@ -1,6 +1,8 @@
--- Everything that a message names, read at one moment.
+-- Everything that a message names, read at one moment. A member that leads to no record is taken
+-- off its index: it would make every commit of its number conflict.
 --   KEYS[1]  prefix
---   ARGV[1]  JSON: orders, patients (keys), identifiers ([kind, value]), orders_of_patients
+--   ARGV[1]  JSON: orders, patients (keys), identifiers ([kind, value]), orders_of_patients,
+--            tombstones (kind:value)
 -- Answers flat lists: orders (key, value), patients (key, value), aliases (asked, actual),
 -- tombstones (kind:value, JSON).
 local prefix, asked = KEYS[1], cjson.decode(ARGV[1])
@@ -46,6 +48,16 @@ local function read_order(key)
   end
 end
 
+local function read_members(index)
+  for _, key in ipairs(redis.call('SMEMBERS', index)) do
+    if redis.call('EXISTS', prefix .. 'order:' .. key) == 1 then
+      read_order(key)
+    else
+      redis.call('SREM', index, key)
+    end
+  end
+end
+
 local function read_tombstone(name)
   local value = redis.call('GET', prefix .. 'tombstone:' .. name)
   if value then
@@ -54,22 +66,15 @@ local function read_tombstone(name)
   end
 end
 
-for _, key in ipairs(asked.orders) do
-  read_order(key)
-  read_tombstone('order:' .. key)
-end
+for _, name in ipairs(asked.tombstones) do read_tombstone(name) end
+for _, key in ipairs(asked.orders) do read_order(key) end
 for _, pair in ipairs(asked.identifiers) do
-  read_tombstone(pair[1] .. ':' .. pair[2])
-  for _, key in ipairs(redis.call('SMEMBERS', prefix .. 'by-' .. pair[1] .. ':' .. pair[2])) do
-    read_order(key)
-  end
+  read_members(prefix .. 'by-' .. pair[1] .. ':' .. pair[2])
 end
 for _, key in ipairs(asked.patients) do
   read_patient(key)
   if asked.orders_of_patients then
-    for _, order in ipairs(redis.call('SMEMBERS', prefix .. 'orders-of:' .. resolved('patient', key))) do
-      read_order(order)
-    end
+    read_members(prefix .. 'orders-of:' .. resolved('patient', key))
   end
 end
 return {orders, patients, aliases, tombstones}

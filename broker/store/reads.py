@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from broker.store import keys
 from broker.store.call import Call, pairs, script, text, texts
 from broker.store.commit import ABSENT, REVISION_LENGTH
@@ -22,10 +24,14 @@ SLICE = 200
 
 @dataclass(frozen=True)
 class Read:
-    """What was read, and the revision of each record by its Redis key."""
+    """What was read, and the revision of each record by its Redis key.
+
+    `unreadable` names the records that this program cannot read, for instance a newer one's.
+    """
 
     known: Known
     revisions: dict[str, str]
+    unreadable: tuple[str, ...] = ()
 
     def revision(self, record: Order | Patient) -> str:
         """Give the revision at which a record was read, ABSENT when it was not there."""
@@ -35,21 +41,19 @@ class Read:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Order keys in the order of the index, and the records of the first of them."""
+    """Order keys in the order of the index, and the records of the first of them.
+
+    `unreadable` names the records that this program cannot read, for instance a newer one's.
+    """
 
     found: list[str]
     known: Known
+    unreadable: tuple[str, ...] = ()
 
 
 def lookup(wanted: Wanted) -> Call[Read]:
     """Read everything that a message names: by key, by number, and the patients of the orders."""
-    asked = {
-        "orders": wanted.orders,
-        "patients": wanted.patients,
-        "identifiers": wanted.identifiers,
-        "orders_of_patients": wanted.orders_of_patients,
-    }
-    return Call((json.dumps(asked),), _read, script("lookup"))
+    return Call((json.dumps(wanted._asdict()),), _read, script("lookup"))
 
 
 def orders_by(identifiers: Iterable[Identifier]) -> Call[Read]:
@@ -103,22 +107,38 @@ def _versioned(raw: bytes, load: Callable[[bytes], R]) -> tuple[R, str]:
 
 
 def _read(reply: list[Any]) -> Read:
-    revisions: dict[str, str] = {}
-    found: dict[str, Order] = {}
-    people: dict[str, Patient] = {}
-    for key, raw in pairs(reply[0]):
-        found[key], revisions[keys.order(key)] = _versioned(raw, Order.model_validate_json)
-    for key, raw in pairs(reply[1]):
-        people[key], revisions[keys.patient(key)] = _versioned(raw, Patient.model_validate_json)
+    found, order_revisions, unread = _records(reply[0], Order)
+    people, patient_revisions, unread_people = _records(reply[1], Patient)
     aliases = {asked: text(actual) for asked, actual in pairs(reply[2])}
     tombstones = {name: json.loads(sent) for name, sent in pairs(reply[3])}
-    return Read(Known(found, people, aliases, tombstones), revisions)
+    return Read(
+        Known(found, people, aliases, tombstones),
+        {keys.order(key): revision for key, revision in order_revisions.items()}
+        | {keys.patient(key): revision for key, revision in patient_revisions.items()},
+        unread + unread_people,
+    )
 
 
 def _candidates(reply: list[Any]) -> Candidates:
-    found = {k: Order.model_validate_json(v[REVISION_LENGTH:]) for k, v in pairs(reply[1])}
-    people = {k: Patient.model_validate_json(v[REVISION_LENGTH:]) for k, v in pairs(reply[2]) if v}
-    return Candidates(texts(reply[0]), Known(found, people))
+    found, _, unread = _records(reply[1], Order)
+    people, _, unread_people = _records(reply[2], Patient)
+    return Candidates(texts(reply[0]), Known(found, people), unread + unread_people)
+
+
+def _records(
+    reply: list[Any], model: type[R]
+) -> tuple[dict[str, R], dict[str, str], tuple[str, ...]]:
+    """Read key, value pairs; one that cannot be read is named and must not end the others."""
+    records: dict[str, R] = {}
+    revisions: dict[str, str] = {}
+    unreadable = []
+    for key, raw in pairs(reply):
+        try:
+            if raw:
+                records[key], revisions[key] = _versioned(raw, model.model_validate_json)
+        except ValidationError:
+            unreadable.append(key)
+    return records, revisions, tuple(unreadable)
 
 
 def _mpps(raw: bytes | None) -> tuple[Performed | None, str]:

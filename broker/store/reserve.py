@@ -11,7 +11,10 @@ from broker.store.call import Call
 
 def shortage(data: Path, reserve: int) -> str:
     """Say why no more may be written to the data directory, '' while `reserve` bytes are free."""
-    free = shutil.disk_usage(data).free
+    try:
+        free = shutil.disk_usage(data).free
+    except OSError as problem:
+        return f"the data directory cannot be read: {problem.strerror}"
     if free >= reserve:
         return ""
     return f"{free // 2**20} MiB are free for data, less than redis.disk_reserve"

@@ -71,7 +71,8 @@ def _dated(before: Known, after: Known, sender: Sender) -> Known:
 
 def _schedule(change: Change, known: Known, sender: Sender) -> Applied:
     attributes = change.attributes
-    order = order_named(known, attributes, sender.issuer)
+    corrects = change.action is Action.UPDATE
+    order = order_named(known, attributes, sender.issuer, corrects=corrects)
     known_sent = order.sent.get(sender.name, "") if order else ""
     notes: tuple[str, ...] = ()
     patient = _patient_for(change, known, sender, order)
@@ -99,6 +100,7 @@ def _schedule(change: Change, known: Known, sender: Sender) -> Applied:
     if not _open(order):
         notes = (*notes, "finished")
     if renamed:
+        notes = (*notes, "renamed")
         known = known.without_order(next(iter(renamed)))
     return Applied(known.with_order(order), notes, renamed)
 

@@ -58,10 +58,11 @@ class Known:
 class Wanted(NamedTuple):
     """What to read before a message can be applied."""
 
-    orders: tuple[str, ...]
-    patients: tuple[str, ...]
-    identifiers: tuple[Identifier, ...]
-    orders_of_patients: bool
+    orders: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+    identifiers: tuple[Identifier, ...] = ()
+    orders_of_patients: bool = False
+    tombstones: tuple[str, ...] = ()
 
 
 def wanted(attributes: Iterable[Attributes], issuer: str, *, orders_of_patients: bool) -> Wanted:
@@ -75,6 +76,7 @@ def wanted(attributes: Iterable[Attributes], issuer: str, *, orders_of_patients:
         patients=tuple(sorted({key for key in patients if key})),
         identifiers=tuple(sorted(named)),
         orders_of_patients=orders_of_patients,
+        tombstones=tuple(sorted({n for group in groups for n in tombstones(group, issuer)})),
     )
 
 
@@ -111,32 +113,58 @@ def identifiers(order: Order) -> set[Identifier]:
     return found
 
 
-def order_named(known: Known, attributes: Attributes, issuer: str) -> Order | None:
-    """Find the stored order: by accession number, else by filler, then by placer number alone."""
-    found = known.order(order_key(attributes, issuer))
-    if found:
+def order_named(
+    known: Known, attributes: Attributes, issuer: str, *, corrects: bool = False
+) -> Order | None:
+    """Find the stored order: by accession number, else by filler, then by placer number alone.
+
+    Numbers are shared and given anew: an order whose accession or order numbers contradict what is
+    said is another one. Only a message that `corrects` may find, by its filler number, an order
+    under another accession number, and no order of its own.
+    """
+    key = order_key(attributes, issuer)
+    found = known.order(key)
+    if found and (found.key == key or not _other_numbers(found, attributes, issuer)):
         return found
     for identifier in (*_accession_alone(attributes), *named_in(attributes, issuer)):
-        holders = [order for order in known.orders.values() if identifier in identifiers(order)]
-        if identifier.kind == "accession":
-            holders = [order for order in holders if order.source == issuer]
-        if identifier.kind == "placer":
-            holders = [order for order in holders if not _contradicted(order, attributes, issuer)]
-        if len(holders) == 1 and identifier.kind != "study":
+        holders = [
+            order
+            for order in known.orders.values()
+            if identifier in identifiers(order)
+            and _may_be(order, attributes, identifier.kind, issuer, corrects=corrects)
+        ]
+        if len(holders) == 1:
             return holders[0]
     return None
 
 
-def _contradicted(order: Order, attributes: Attributes, issuer: str) -> bool:
-    """Tell whether a message that shares only a placer number speaks of another order.
+def _may_be(
+    order: Order, attributes: Attributes, kind: str, issuer: str, *, corrects: bool
+) -> bool:
+    """Tell whether an order found by one kind of number can be the one that is meant."""
+    if kind == "accession":
+        return order.source == issuer
+    other_accession = agrees(order.facts, attributes, "AccessionNumber") is False
+    if kind == "filler":
+        return not other_accession or (corrects and bool(order.sent))
+    return kind == "placer" and not (
+        other_accession or _other_numbers(order, attributes, issuer, roles=("Filler",))
+    )
 
-    One placer number can cover several orders: it leads to one of another filler or accession
-    number only where that other number was a guess.
-    """
-    filler = order_number(attributes, "Filler", issuer)
-    fillers = {value for kind, value in identifiers(order) if kind == "filler"}
-    accession = agrees(order.facts, attributes, "AccessionNumber")
-    return bool(filler and fillers and filler not in fillers) or accession is False
+
+def _other_numbers(
+    order: Order,
+    attributes: Attributes,
+    issuer: str,
+    roles: tuple[str, ...] = ("Filler", "Placer"),
+) -> bool:
+    """Tell whether a message gives an order number where the order has others, and not this one."""
+    for role in roles:
+        said = order_number(attributes, role, issuer)
+        held = {value for kind, value in identifiers(order) if kind == role.lower()}
+        if said and held and said not in held:
+            return True
+    return False
 
 
 def same_patient(attributes: Attributes, patient: Patient) -> bool:

@@ -12,6 +12,7 @@ from broker.worklist.records import OPEN, Order, Procedure, Step, StepStatus
 
 STATUS = "ScheduledProcedureStepStatus"
 SH_LENGTH = 16
+_ENDED = (StepStatus.CANCELLED, StepStatus.DISCONTINUED)
 _STATUSES = {status.value: status for status in StepStatus}
 """Others, like DEPARTED of a mapping, say nothing that a worklist goes by."""
 
@@ -44,6 +45,9 @@ def _with_step(
     facts = step.facts.told(said).told({STEP_ID: Ranked(step.id, FILLS_GAPS)})
     status = _status(step, item.get(STATUS), new=stored is None, revive=revive)
     step = step.model_copy(update={"facts": facts, "status": status})
+    if revive and stored and stored.status in _ENDED:
+        # What was performed before is of an exam that is over.
+        step = step.model_copy(update={"performed": {}, "otherwise": StepStatus.SCHEDULED})
     if stored is None:
         return (*steps, step)
     return tuple(step if old.id == step.id else old for old in steps)
@@ -64,7 +68,7 @@ def _status(step: Step, leaf: Any, *, new: bool, revive: bool) -> StepStatus:
     """Before the exam the message decides; a new order takes a cancelled step up again."""
     said = _STATUSES.get(plain(leaf) or "")
     guessed = isinstance(leaf, Ranked) and leaf.rank >= FILLS_GAPS
-    revived = revive and step.status in (StepStatus.CANCELLED, StepStatus.DISCONTINUED)
+    revived = revive and step.status in _ENDED
     if said and (revived or (step.status in OPEN and not step.performed and (new or not guessed))):
         return said
     return StepStatus.SCHEDULED if revived else step.status

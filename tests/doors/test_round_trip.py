@@ -101,6 +101,22 @@ def test_of_two_steps_only_the_one_that_was_done_leaves_the_list(broker: Broker,
     assert {each.field("OBR", 20) for each in told(ris, order.accession)} == {"ONE"}
 
 
+def test_the_ris_hears_of_a_step_once_although_two_exams_were_made_of_it(
+    broker: Broker, ris: Sink
+) -> None:
+    """It is completed when the second one ends, not while that one still runs."""
+    accession, item = scheduled(broker)
+    first, second = new_uid(), new_uid()
+    for uid in (first, second):
+        assert broker.scanner.mpps_start(item, uid=uid, now=NOW) == 0x0000
+    assert broker.scanner.mpps_complete(first, now=NOW) == 0x0000
+    until(lambda: states(ris, accession), "IP")
+    assert states(ris, accession) == ["IP"]
+    assert broker.scanner.mpps_complete(second, now=NOW) == 0x0000
+    until(lambda: "CM" in states(ris, accession), "CM")
+    assert states(ris, accession) == ["IP", "CM"]
+
+
 # --- status codes
 
 

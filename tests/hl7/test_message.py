@@ -212,7 +212,7 @@ def names(raw: str) -> list[list[str]]:
 
 def test_each_order_has_the_header_and_its_own_segments() -> None:
     """ORC up to the next ORC."""
-    found = groups(parse(MSH + "PID|1\rORC|NW|1\rOBR|1\rIPC|a\rIPC|b\rORC|NW|2\rOBR|2\r"))
+    found = groups(parse(MSH + "PID|1\rORC|NW|1\rOBR|1\rIPC|a|||1\rIPC|a|||2\rORC|NW|2\rOBR|2\r"))
     assert [group.index for group in found] == [1, 2]
     assert [[one.name for one in group.segments] for group in found] == [
         ["MSH", "PID", "ORC", "OBR", "IPC", "IPC"],
@@ -221,6 +221,28 @@ def test_each_order_has_the_header_and_its_own_segments() -> None:
     orc = found[1].first("ORC")
     assert orc is not None
     assert (orc.sequence, orc.field(2), len(found[0].all("IPC"))) == (2, "2", 2)
+
+
+@pytest.mark.parametrize(
+    ("tail", "place"),
+    [
+        ("PID|1||A\rORC|NW|1\rOBR|1\rPID|2||B\rORC|NW|2\rOBR|2\r", "AE 100 PID^2^3"),
+        ("PID|1||A\rORC|NW\rOBR|1\rIPC|A1\rIPC|A2\r", "AE 102 IPC^2^1"),
+        ("PID|1||A\rORC|NW\rOBR|1\rIPC|A1|R1|1.1\rIPC|A1|R1|1.2\r", "AE 102 IPC^2^3"),
+        ("PID|1||A\rORC|NW\rOBR|1\rIPC|A1|||S1\rIPC|A1|||S1\r", "AE 205 IPC^2^4"),
+    ],
+)
+def test_what_would_put_an_exam_in_the_wrong_place_is_refused(tail: str, place: str) -> None:
+    """Two patients, two requested procedures under one OBR, two steps of one ID."""
+    with pytest.raises(Refusal) as refused:
+        groups(parse(MSH + tail))
+    assert str(refused.value).startswith(place)
+
+
+def test_the_same_patient_twice_is_one_patient() -> None:
+    """Some engines repeat PID before each ORC, and some add an empty one."""
+    tail = "PID|1||A\rORC|NW|1\rOBR|1\rPID|2||A\rPID\rORC|NW|2\rOBR|2\r"
+    assert len(groups(parse(MSH + tail))) == 2
 
 
 def test_z_segments_at_the_end_belong_to_all_that_have_none() -> None:

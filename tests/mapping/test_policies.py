@@ -129,10 +129,8 @@ def test_a_table_that_rejects_refuses_even_what_has_a_default(
     folder = given(written, "{CT: CT, MR: MR}", table)
     trial = tried("\n".join([PID, ORC, OBR.removesuffix("CT") + "RAD"]), of=load(folder))
     assert trial.refusal is not None
-    assert (trial.refusal.code, str(trial.refusal.location)) == ("103", "OBR^1^24^1^1") or (
-        trial.refusal.code,
-        str(trial.refusal.location),
-    ) == ("103", "OBR^1^24")
+    assert trial.refusal.code == "103"
+    assert str(trial.refusal.location).startswith("OBR^1^24")
     cancel = tried("\n".join([ORC.replace("NW", "CA"), OBR.removesuffix("CT") + "RAD"]))
     assert cancel.refusal is None
 

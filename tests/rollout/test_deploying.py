@@ -85,6 +85,17 @@ def test_a_rollback_stays_till_the_folder_changes(store: Store, settings: Settin
     assert len({first, second, third}) == 3
 
 
+def test_a_folder_that_follows_a_rollback_can_go_on_again(store: Store, settings: Settings) -> None:
+    first = put(store, settings)
+    edit(settings, "SC", "SN")
+    second = put(store, settings)
+    roll_back(store, settings, "", by="me", at=3.0)
+    edit(settings, "SN", "SC")
+    assert put(store, settings, always=False) == first
+    edit(settings, "SC", "SN")
+    assert put(store, settings, always=False) == second == active(store)
+
+
 def test_a_folder_put_back_while_nothing_ran_comes_in(store: Store, settings: Settings) -> None:
     first = put(store, settings)
     edit(settings, "SC", "SN")

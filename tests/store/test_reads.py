@@ -15,7 +15,7 @@ from broker.worklist.finding import Identifier, Wanted
 from broker.worklist.matching import Query
 from broker.worklist.narrowing import Narrowing, narrow
 from broker.worklist.records import items
-from tests.store.writing import apply, create, order, patient, read, write
+from tests.store.writing import apply, create, order, patient, read, whole, write
 
 STEPS = "ScheduledProcedureStepSequence"
 AWKWARD = "A/1 *?[x]|%"
@@ -121,7 +121,8 @@ def test_aliases_are_followed_in_chains_and_circles_end(store: Store) -> None:
 def test_a_former_number_can_be_used_again_when_its_order_is_gone(store: Store) -> None:
     """An alias outlives the order it leads to; it must not hide, nor lose, a new one."""
     schedule(store, "A1", FillerOrderNumberImagingServiceRequest="F1")
-    schedule(store, "A7", FillerOrderNumberImagingServiceRequest="F1")
+    corrected = whole(AccessionNumber="A7", FillerOrderNumberImagingServiceRequest="F1")
+    apply(store, Sender("RIS", "H", "2027"), (Action.UPDATE, corrected))
     (renamed,) = read(store, "H|A1").known.orders.values()
     assert renamed.accession == "A7"
     write(store, Change(read(store, "H|A7").revision(renamed), renamed, None))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from broker.store import keys, reads
+from broker.store import reads
 from broker.store.call import texts
 from broker.store.commit import Change, Commit, Committed, Conflict, Guard, Repeat, commit
+from broker.store.consequences import Keeping, consequences
 from broker.store.executors import Store
 from broker.worklist.apply import Applied, Sender, apply_all
 from broker.worklist.changes import Action, Attributes
@@ -16,6 +18,7 @@ from broker.worklist.finding import wanted
 from broker.worklist.records import Order, Patient
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+KEEP = Keeping(guard=timedelta(minutes=1), alias=timedelta(minutes=1))
 Outcome = Committed | Conflict | Repeat
 
 
@@ -61,22 +64,8 @@ def attempt(
     before = store.run(reads.lookup(asked))
     message = [Asked(action, attributes, "ORC[1]") for action, attributes in groups]
     applied = apply_all(message, before.known, sender)
-    former = {new: old for old, new in applied.renamed.items()}
-    changes = []
-    for key, after in applied.known.orders.items():
-        stood = before.known.orders.get(former.get(key, key))
-        changes.append(Change(before.revision(stood or after), stood, after))
-    for key, person in applied.known.patients.items():
-        changes.append(Change(before.revision(person), before.known.patients.get(key), person))
-    held = {keys.numbers(*i) for o in before.known.orders.values() for i in _numbers(o)}
-    outcome = write(
-        store,
-        *changes,
-        aliases=[("order", old, new) for old, new in applied.renamed.items()],
-        alias_keep_s=60,
-        empty=[n for n in (keys.numbers(*i) for i in asked.identifiers) if n not in held],
-        **more,
-    )
+    wanted_commit = consequences(asked, before, applied, at=AT, keep=KEEP)
+    outcome = store.run(commit(replace(wanted_commit, **more)))
     return outcome, applied
 
 
@@ -87,12 +76,6 @@ def apply(store: Store, sender: Sender, *groups: tuple[Action, Attributes]) -> A
         if isinstance(outcome, Committed):
             return applied
     raise AssertionError(f"lost a hundred races: {outcome}")
-
-
-def _numbers(stored: Order) -> Any:
-    from broker.worklist.finding import identifiers
-
-    return identifiers(stored)
 
 
 def whole(**said: Any) -> Attributes:
@@ -125,6 +108,8 @@ def everything(store: Store, skip: tuple[str, ...] = ()) -> dict[str, object]:
             value = store.redis.smembers(key)
         elif kind == b"zset":
             value = sorted(store.redis.zrange(key, 0, -1, withscores=True))
+        elif kind == b"hash":
+            value = store.redis.hgetall(key)
         elif kind == b"list":
             value = store.redis.lrange(key, 0, -1)
         else:

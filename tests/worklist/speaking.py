@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
 from broker.worklist.apply import Applied, Sender, apply_all
 from broker.worklist.changes import Action, Attributes, Change
 from broker.worklist.finding import Known
 from broker.worklist.records import Item, Order, items
+from broker.worklist.staleness import instant
 
 STEPS = "ScheduledProcedureStepSequence"
 PLACER = "PlacerOrderNumberImagingServiceRequest"
@@ -17,7 +19,7 @@ STEP_ID = "ScheduledProcedureStepID"
 
 def sender(sent: str = "20260101120000", name: str = "RIS|HOSP", issuer: str = "HOSP") -> Sender:
     """A RIS and the time of its message."""
-    return Sender(name, issuer, sent)
+    return Sender(name, issuer, instant(sent, UTC))
 
 
 def group(*steps: Attributes, **said: Any) -> Attributes:

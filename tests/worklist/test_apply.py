@@ -471,7 +471,7 @@ def test_clocks_of_different_senders_are_not_compared() -> None:
         ("202601011201", "20260101120059", True),
         ("20260101120000.200", "20260101120000.100", True),
         ("20260101120000.200", "20260101120000", False),
-        ("20260101120000+0100", "20260101110000", False),  # another zone: not comparable
+        ("20260101120000+0100", "20260101110000", False),  # the same instant
         ("20260101120000", "", False),
         ("20260101120000", "rubbish", False),
         ("", "20260101120000", False),
@@ -725,3 +725,44 @@ def test_a_cancel_ahead_of_its_order_means_no_other_order() -> None:
     other, _ = say(late, Action.SCHEDULE, group(**{FILLER: "F2"}))
     stranger, _ = say(late, Action.SCHEDULE, group(**{FILLER: "F1"}), by=sender(name="X|HOSP"))
     assert len(listed(other)) == len(listed(stranger)) == 1
+
+
+# --- numbers given anew, and shared
+
+
+def test_an_accession_number_released_by_a_correction_serves_the_next_order() -> None:
+    known = said(Action.SCHEDULE, group(**{FILLER: "F1"}))
+    known, applied = say(
+        known, Action.UPDATE, group(AccessionNumber="B9", **{FILLER: "F1"}), by=sender(T2)
+    )
+    assert applied.notes == ("renamed",)
+    known, _ = say(known, Action.SCHEDULE, group(PatientID="9", **{FILLER: "F7"}), by=sender(T2))
+    assert {order.accession for order in known.orders.values()} == {"A1", "B9"}
+
+
+def test_a_new_order_with_a_shared_filler_number_renames_none() -> None:
+    """Neither in one message nor in two; and a cancel of the one leaves the other."""
+    both = [group(AccessionNumber=a, **{FILLER: "F1"}) for a in ("A1", "A2")]
+    for known in (
+        said(Action.SCHEDULE, *both),
+        said(Action.UPDATE, *both),
+        say(said(Action.SCHEDULE, both[0]), Action.SCHEDULE, both[1], by=sender(T2))[0],
+    ):
+        assert {order.accession for order in known.orders.values()} == {"A1", "A2"}
+        known, _ = say(known, Action.CANCEL, both[0], by=sender(T2))
+        states = {i.order.accession: i.step.status for i in listed(known)}
+        assert states == {"A1": StepStatus.CANCELLED, "A2": StepStatus.SCHEDULED}
+
+
+def test_a_step_taken_up_again_forgets_what_was_performed_before() -> None:
+    """Else a wrong entry picked later would end it by the mark of the former exam."""
+    known = said(Action.SCHEDULE, group())
+    [order] = known.orders.values()
+    ended = order.with_steps(
+        lambda _, step: step.model_copy(
+            update={"status": StepStatus.DISCONTINUED, "performed": {"1.2": "DISCONTINUED"}}
+        )
+    )
+    known, _ = say(known.with_order(ended), Action.SCHEDULE, group(), by=sender("20270101"))
+    [item] = listed(known)
+    assert (item.step.status, item.step.performed) == (StepStatus.SCHEDULED, {})

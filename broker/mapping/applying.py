@@ -245,7 +245,10 @@ class Leaf:
         """Where the message says something that came to nothing."""
         for origin in self.places:
             segment = _segment(evaluation, origin)
-            if segment is not None and segment.field(origin.field).strip('^~& "'):
+            if segment is not None and any(
+                each.text(origin.component).strip('^~& "')
+                for each in segment.repetitions(origin.field)
+            ):
                 return Location(origin.segment, segment.sequence, origin.field)
         return None
 
@@ -477,6 +480,8 @@ class _Names(dict[str, str]):
 
 def _outcome(inbound: Inbound, evaluation: Evaluation, location: str) -> Outcome:
     line = next(each for each in inbound.actions if each.test is None or each.test(evaluation))
+    if line.action is Action.REFUSE:
+        raise _not_understood(inbound, evaluation)
     if line.action is not Action.IGNORE:
         evaluation.strict = line.action in STRICT
         evaluation.schedules = line.action is Action.SCHEDULE
@@ -486,6 +491,17 @@ def _outcome(inbound: Inbound, evaluation: Evaluation, location: str) -> Outcome
     held = tuple(evaluation.held) if evaluation.strict else ()
     change = Change(line.action, evaluation.attributes, location, held)
     return Outcome(change, line, tuple(evaluation.warnings), tuple(evaluation.trace or ()))
+
+
+def _not_understood(inbound: Inbound, evaluation: Evaluation) -> Refusal:
+    origin = Origin("ORC-1", "ORC", 1) if inbound.per_order else Origin("MSH-9", "MSH", 9)
+    segment = _segment(evaluation, origin)
+    return Refusal(
+        "no line of the actions table is for this order control or event",
+        code="103",
+        location=Location(origin.segment, segment.sequence if segment else 1, origin.field),
+        remedy=f"add a line to the actions of {_near(inbound.place)}",
+    )
 
 
 def _keep_whole(evaluation: Evaluation) -> None:

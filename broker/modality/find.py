@@ -62,6 +62,8 @@ class Find:
         try:
             identifier = decode(request.dataset or b"", request.transfer_syntax)
             query = Query.of(identifier.keys)
+            if unread := [*query.passed_over(), *identifier.unusable]:
+                log.warning("keys passed over", calling=association.calling, keys=unread)
             for item in await self._matching(query):
                 answer = self._encoded(query, item, identifier, request, association)
                 if answer:

@@ -180,6 +180,7 @@ _ACTIONS: dict[Action, Callable[[Change, Known, Sender], Applied]] = {
     Action.COMPLETE: _stop(StepStatus.COMPLETED),
     Action.PATIENT: _update_patient,
     Action.IGNORE: _ignore,
+    Action.REFUSE: _ignore,  # the mapping has answered it before anything comes here
 }
 
 

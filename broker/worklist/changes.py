@@ -36,6 +36,7 @@ class Action(StrEnum):
     COMPLETE = "complete"
     PATIENT = "patient"
     IGNORE = "ignore"
+    REFUSE = "refuse"
 
 
 @dataclass(frozen=True)

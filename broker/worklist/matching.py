@@ -45,6 +45,16 @@ class Query:
             _here(k, step=True) for k in self.step or ()
         )
 
+    def passed_over(self) -> list[str]:
+        """Name the keys that say something nobody can read: they match everything."""
+        step = self.step or {}
+        readers = {START_DATE: date_range, START_TIME: time_range}
+        return [
+            keyword
+            for keyword, read in readers.items()
+            if _first(step.get(keyword)).strip(" *") and read(_first(step.get(keyword))) is None
+        ]
+
     def matches(self, item: Attributes) -> bool:
         """Match every key that we match; the step's keys must meet in the one step."""
         step_keys, step = self.step or {}, item[STEPS][0]

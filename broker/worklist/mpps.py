@@ -20,6 +20,8 @@ MAY_NO_LONGER_BE_UPDATED = 0xA710
 WRONG_ENTRY = "110514"
 """Incorrect worklist entry selected (CID 9300): the exam was not of this step at all."""
 
+OTHER_PATIENT = "MPPS names another patient ID"
+
 KEPT = (
     STATUS,
     "PatientID",
@@ -150,6 +152,9 @@ def followed(performed: Performed, aliases: Mapping[str, str]) -> Performed:
 def advanced(order: Order, performed: Performed) -> Order:
     """Record a performed step with the scheduled steps that it refers to."""
     mine = {(r.procedure, r.step) for r in performed.references if r.order == order.key}
+    patient_id = text_of(performed.attributes, "PatientID").strip()
+    if mine and not _same_person(order, patient_id) and OTHER_PATIENT not in order.flags:
+        order = order.model_copy(update={"flags": (*order.flags, OTHER_PATIENT)})
     return order.with_steps(
         lambda p, step: _performed(step, performed) if (p.id, step.id) in mine else step
     )

@@ -89,7 +89,7 @@ def test_a_small_mapping_is_right(written: Written) -> None:
             "do: update",
             "do: updaet",
             "site.yaml:9:28: do: input should be 'schedule', 'update', 'cancel', 'discontinue', "
-            "'complete', 'patient' or 'ignore'",
+            "'complete', 'patient', 'ignore' or 'refuse'",
         ),
         (
             "  - otherwise: ignore\n",

@@ -400,7 +400,7 @@ CODES = {
     "complete": ["XO|CM", "SC|CM", "XR|"],
     "cancel": ["CA|CA", "CA|", "OC|", "CR|CA", "SC|CA"],
     "discontinue": ["DC|CA", "DC|DC", "OD|", "DR|", "SC|DC"],
-    "ignore": ["RF|IP", "KN|", "SN|", "NF|", "OK|", "HD|", "RL|", "UA|", "QQ|"],
+    "ignore": ["RF|IP", "KN|", "SN|", "NF|", "OK|", "HD|", "RL|", "UA|"],
 }
 
 
@@ -443,6 +443,29 @@ def test_explaining_names_field_and_line(tried: Tried) -> None:
     assert name.place.endswith("ihe-orders.yaml:" + name.place.rsplit(":", 1)[1])
     station = traced["ScheduledProcedureStepSequence/ScheduledStationAETitle"]
     assert (station.value, station.rank) == ("CT1", FILLS_GAPS)
+
+
+@pytest.mark.parametrize("control", ["QQ", "nw", ""])
+def test_an_order_control_that_nobody_understands_is_refused(tried: Tried, control: str) -> None:
+    """An AA would say that the order is on the list."""
+    trial = tried(order(PID, f"ORC|{control}|P1|F1", OBR))
+    assert trial.refusal is not None
+    assert (trial.refusal.code, str(trial.refusal.location)) == ("103", "ORC^1^1")
+
+
+@pytest.mark.parametrize("action", ["NW", "XO"])
+def test_a_quantity_timing_without_a_start_says_nothing_about_it(tried: Tried, action: str) -> None:
+    """A priority alone is no unreadable start: a default stands in, or what is stored stays."""
+    trial = tried(order(PID, f"ORC|{action}|P1|F1||SC||^^^^^S", OBR))
+    assert trial.refusal is None
+
+
+def test_a_station_that_is_no_ae_title_is_refused_and_not_another_one_taken(tried: Tried) -> None:
+    """The default would put the patient on another scanner's list."""
+    whole = "OBR|1|P1|F1|X1^CT^L||||||||||||||ACC1|RP1|SP1|A-ROOM-OF-21-LETTERS-X|||CT"
+    trial = tried(order(PID, ORC, whole))
+    assert trial.refusal is not None
+    assert (trial.refusal.code, str(trial.refusal.location)) == ("102", "OBR^1^21")
 
 
 def test_a_refusal_while_trying_is_a_value(tried: Tried) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.worklist.attributes import ROWS, STEPS
-from broker.worklist.matching import Query, fold, glob
+from broker.worklist.matching import START_DATE, START_TIME, Query, fold, glob
 from broker.worklist.narrowing import name_prefix, narrow, score
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step, items
 
@@ -387,3 +387,10 @@ def test_wildcards_agree_with_the_same_pattern_read_as_a_regular_expression(
 
 def test_a_pattern_of_many_stars_ends_at_once() -> None:
     assert not glob("*a" * 150 + "b", "a" * 3000)
+
+
+def test_a_date_that_nobody_can_read_matches_all_and_is_named() -> None:
+    """Too long a list is seen by the operator, an empty one is not; the log says which key."""
+    query = Query.of({STEPS: [{START_DATE: "TODAY", START_TIME: "0800-1200"}]})
+    assert query.passed_over() == [START_DATE]
+    assert Query.of({STEPS: [{START_DATE: "", START_TIME: "*"}]}).passed_over() == []

@@ -393,3 +393,12 @@ def test_an_update_during_the_exam_does_not_list_the_step_again() -> None:
     for action in (Action.SCHEDULE, Action.UPDATE):
         known, _ = say(known, action, later, by=sender("20260101130000"))
         assert statuses(known) == ["STARTED"]
+
+
+def test_an_exam_under_another_patient_id_is_taken_and_flagged() -> None:
+    """The study UID says which step it was; a person has to look at who lay on the table."""
+    known = said(Action.SCHEDULE, group())
+    known, _ = start(known, "1.9", item_of(known), PatientID="SOMEONEELSE")
+    [order] = known.orders.values()
+    assert order.flags == (mpps.OTHER_PATIENT,)
+    assert statuses(known) == ["STARTED"]

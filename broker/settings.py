@@ -99,7 +99,7 @@ class Section(BaseModel):
 class Hl7Limits(Section):
     """What one MLLP peer may cost us."""
 
-    max_message: Size = 2**20
+    max_message: Size = 16 * 2**20
     message_deadline: Duration = timedelta(seconds=60)
     write_deadline: Duration = timedelta(seconds=10)
     idle: Duration = timedelta(hours=12)
@@ -113,7 +113,7 @@ class DicomLimits(Section):
     association_deadline: Duration = timedelta(seconds=30)
     pdu_deadline: Duration = timedelta(seconds=30)
     write_deadline: Duration = timedelta(seconds=30)
-    idle: Duration = timedelta(minutes=10)
+    idle: Duration = timedelta(hours=1)
     associations: int = Field(200, ge=1)
     associations_per_host: int = Field(50, ge=1)
     max_answers: int = Field(5000, ge=1)

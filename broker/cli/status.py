@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from broker.settings import Settings
 
 
+HOW = ": see `broker unmapped`"
+
+
 def register(program: typer.Typer) -> None:
     """Add `status` to the program."""
     program.command("status")(status)
@@ -78,6 +81,8 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     if failed := mappings["failed_reload"]:
         yield f"          ! {failed['by']} failed at {moment(failed['at'])}, the former ones stay:"
         yield from (f"            {line}" for line in failed["reason"].split("\n"))
+    held = report["orders"]["held"]
+    yield f"orders    {'! ' if held else ''}{held} wait for a code{HOW if held else ''}"
     yield f"worklist  {report['worklist']['open_steps']} open steps"
     for ris, pending in (report["updates"]["pending"] or {}).items():
         yield f"updates   {ris}: {pending} orders wait"

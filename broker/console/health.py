@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from broker.store import archive, bundles, keys, metrics, outbox, reads
+from broker.store import archive, bundles, held, keys, metrics, outbox, reads
 from broker.store.bundles import Activation, Failure
 from broker.store.call import Call, text
 from broker.store.executors import AsyncStore, StoreUnavailable
@@ -17,9 +17,13 @@ SILENT_S = 30.0
 
 @dataclass(frozen=True)
 class Counts:
-    """How much the store holds; `pending` counts, for each RIS, orders with unsent messages."""
+    """How much the store holds; `pending` counts, for each RIS, orders with unsent messages.
+
+    `held` counts messages that were accepted and wait for a code in a table.
+    """
 
     open_steps: int
+    held: int
     archive_messages: int
     archive_bytes: int
     pending: Mapping[str, int]
@@ -43,6 +47,7 @@ class Health:
         return {
             "ready": not self.refusal,
             "store": {"writable": not self.refusal, "why": self.refusal},
+            "orders": {"held": counts.held if counts else None},
             "worklist": {"open_steps": counts.open_steps if counts else None},
             "updates": {
                 "pending": dict(counts.pending) if counts else None,
@@ -91,6 +96,7 @@ class Health:
             self.mappings.at if self.mappings else 0,
         )
         yield _gauge("broker_store_open_steps", "Open scheduled steps", counts.open_steps)
+        yield _gauge("broker_orders_held", "Messages that wait for a code in a table", counts.held)
         yield _gauge("broker_store_archive_messages", "Archived messages", counts.archive_messages)
         yield _gauge(
             "broker_store_archive_bytes", "Compressed size of the archive", counts.archive_bytes
@@ -118,6 +124,7 @@ async def look(store: AsyncStore, ris: Iterable[str], *, now: float) -> Health:
 async def _counts(store: AsyncStore, ris: Iterable[str]) -> Counts:
     return Counts(
         open_steps=await store.run(reads.open_steps()),
+        held=await store.run(held.count()),
         archive_messages=await store.run(archive.count()),
         archive_bytes=await store.run(archive.size_bytes()),
         pending={name: await store.run(outbox.pending(name)) for name in ris},

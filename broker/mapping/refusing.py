@@ -14,6 +14,7 @@ CONDITIONS: Final[dict[Reason, str]] = {
     Reason.NO_PATIENT: "101",
     Reason.NO_ACCESSION: "101",
     Reason.INCOMPLETE: "101",
+    Reason.CONTRADICTION: "204",
 }
 _PLACE: Final = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+))?")
 

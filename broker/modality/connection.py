@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._served = 0
         self._answers = 0
         self._current: DimseRequest | None = None
+        self._answered = False  # the current request has its final response, only not yet drained
         self._waiting: deque[DimseRequest] = deque()
         self._deadline: asyncio.TimerHandle | None = None
         self._deadline_name = ""
@@ -192,7 +193,7 @@ class Connection(asyncio.Protocol):
 
     def _cancel(self, message_id: int) -> None:
         """Remember a C-CANCEL, but only of a request that is here: IDs are used again."""
-        here = [self._current, *self._waiting]
+        here = [*self._waiting] if self._answered else [self._current, *self._waiting]
         if self._association and any(r and (r.message_id or 0) == message_id for r in here):
             self._association.cancel(message_id)
 
@@ -224,7 +225,7 @@ class Connection(asyncio.Protocol):
     def _serve_next(self) -> None:
         if not self._waiting or self._association is None:
             return
-        self._current = self._waiting.popleft()
+        self._current, self._answered = self._waiting.popleft(), False
         task = self._loop.create_task(self._serve(self._current, self._association))
         self._reception.tasks.add(task)
         task.add_done_callback(self._served_one)
@@ -246,6 +247,7 @@ class Connection(asyncio.Protocol):
         began, self._answers = self._loop.time(), 0
         final = await self._respond(request, association)
         association.forget(request.message_id)
+        self._answered = True
         self._send(request, final)
         self._flush()
         seconds = self._loop.time() - began

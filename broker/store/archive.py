@@ -16,7 +16,7 @@ from broker.worklist.records import SCHEMA_VERSION
 class Archived:
     """One message: raw bytes as received (large payloads elided), answer, outcome and cause.
 
-    `outcome` is applied | refused | ignored, `answers` what was sent back, `mapping` which
+    `outcome` is applied | held | refused | ignored, `answers` what was sent back, `mapping` which
     one judged it, as name@version; @version when none of that version is for it.
     """
 

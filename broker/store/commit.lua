@@ -46,5 +46,11 @@ for _ = 1, tonumber(take()) do
   redis.call(unpack(words))
 end
 
-if guard ~= '' then redis.call('SET', guard, ARGV[3], 'EX', ARGV[2]) end
+if guard ~= '' then
+  redis.call('SET', guard, ARGV[3], 'EX', ARGV[2])
+  local digest = string.sub(guard, string.len(prefix .. 'guard:') + 1)
+  if redis.call('HDEL', prefix .. 'held', digest) == 1 then -- it had waited for a code
+    redis.call('ZREM', prefix .. 'held-by-time', digest)
+  end
+end
 return {'committed', revision}

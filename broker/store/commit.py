@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from broker.store import archive, indexes, keys, outbox
+from broker.store import archive, held, indexes, keys, outbox
 from broker.store.call import Call, Word, script
 from broker.store.executors import StoreUnavailable
 from broker.worklist.mpps import Performed
@@ -54,6 +54,8 @@ class MppsChange:
 class Commit:
     """Everything that one message, request or purge changes; `at` is when, for the bounds.
 
+    A message that is guarded waits no longer: it has been judged.
+
     `frees` lets it through while writes are refused because the disk is nearly full.
     """
 
@@ -65,6 +67,7 @@ class Commit:
     tombstones: Sequence[tuple[str, dict[str, str]]] = ()
     tombstone_keep_s: int = 0
     guard: Guard | None = None
+    held: held.Waiting | None = None
     archived: archive.Archived | None = None
     frees: bool = False
     events: Sequence[outbox.Event] = ()
@@ -164,6 +167,8 @@ def _commands(wanted: Commit) -> Iterator[tuple[Word, ...]]:
         yield ("HSET", keys.mpps_received(uid), which, zlib.compress(wanted.mpps.received))
         if wanted.mpps.before is None:
             yield ("ZADD", keys.MPPS_BY_TIME, now, uid)
+    if wanted.held:
+        yield from held.adding(wanted.held)
     if wanted.archived:
         yield from archive.adding(wanted.archived)
     for event in wanted.events:

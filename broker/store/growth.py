@@ -24,6 +24,8 @@ GROWING: tuple[Growing, ...] = (
     Growing("messages received", keys.ARCHIVE, "keep.messages, keep.message_bytes", RETENTION),
     Growing("size of the archive", keys.ARCHIVE_BYTES, "one number", "counted by trim.lua"),
     Growing("remembered answers", keys.guard("*"), "keep.guard", "expiry"),
+    Growing("messages that wait for a code", keys.HELD, "keep.past, 4,000 of 64 KiB", RETENTION),
+    Growing("their turns", keys.HELD_BY_TIME, "goes with the message", "commit, retention"),
     Growing("former keys", keys.alias("*", "*"), "keep.patients", "expiry"),
     Growing("cancels ahead of orders", keys.tombstone("*"), "keep.guard", "expiry"),
     Growing("orders", keys.order("*"), "keep.completed or keep.past", RETENTION),

@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from broker.settings import Keep
-from broker.store import archive, growth, keys, reads
+from broker.store import archive, growth, held, keys, reads
 from broker.store.commit import Change, Commit, Committed, Conflict, commit
 from broker.store.executors import Store
 from broker.store.indexes import is_open
@@ -31,8 +31,9 @@ class Retention:
     def slice(self) -> bool:
         """Remove some of what is due; True when there is more. Raises StoreUnavailable."""
         now = self._clock()
-        steps = (self._archive, self._dead, self._mpps, self._closed, self._past, self._idle)
-        return any([step(now) for step in steps])
+        steps = (self._archive, self._dead, self._held, self._mpps)
+        of_records = (self._closed, self._past, self._idle)
+        return any([step(now) for step in (*steps, *of_records)])
 
     def _archive(self, now: datetime) -> bool:
         before_ms = int((now - self._keep.messages).timestamp() * 1000)
@@ -45,6 +46,17 @@ class Retention:
         before_ms = int((now - self._keep.dead).timestamp() * 1000)
         self._store.run(growth.trim_dead(before_ms=before_ms))
         return False
+
+    def _held(self, now: datetime) -> bool:
+        """Messages whose code nobody has assigned: they were accepted, so the log tells of it."""
+        before = (now - self._keep.past).timestamp()
+        due = self._store.run(reads.due(keys.HELD_BY_TIME, before=before, limit=SLICE))
+        for digest in due:
+            self._store.run(held.forget(digest))
+            self._store.run(growth.unlist(keys.HELD_BY_TIME, digest))
+        if due:
+            log.warning("messages with unmapped codes given up", messages=len(due))
+        return len(due) == SLICE
 
     def _mpps(self, now: datetime) -> bool:
         before = (now - self._keep.past).timestamp()

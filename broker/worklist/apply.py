@@ -17,6 +17,7 @@ from broker.worklist.refusals import (
     demand_type_1,
     guard_numbers,
     guard_order,
+    refuse_number_game,
 )
 from broker.worklist.scheduling import with_procedure
 from broker.worklist.staleness import is_stale, newest
@@ -55,6 +56,7 @@ def apply_all(changes: Iterable[Change], known: Known, sender: Sender) -> Applie
             {**result.renamed, **step.renamed},
             {**result.buried, **step.buried},
         )
+        refuse_number_game(change, result.known, result.renamed)
     if any(change.action is Action.PATIENT for change in groups):
         return result
     return replace(result, known=_dated(known, result.known, sender))

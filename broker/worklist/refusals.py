@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from broker.worklist.attributes import ROWS, STEPS
@@ -19,6 +19,7 @@ class Reason(StrEnum):
     NO_PATIENT = "no patient"
     NO_ACCESSION = "no accession"
     INCOMPLETE = "incomplete"
+    CONTRADICTION = "contradiction"
 
 
 class Refused(Exception):
@@ -54,6 +55,17 @@ def _wrong_patient(number: str) -> Refused:
         f"this {number} belongs to another patient",
         "merge the patients (A40) or send the order under a number of its own",
     )
+
+
+def refuse_number_game(change: Change, known: Known, renamed: Mapping[str, str]) -> None:
+    """Refuse a message that takes an accession number from one order and gives it to another."""
+    if renamed.keys() & (known.orders.keys() | set(renamed.values())):
+        raise Refused(
+            Reason.CONTRADICTION,
+            change.location,
+            "an accession number is corrected and used anew in one message",
+            "send the correction first, then the other order",
+        )
 
 
 def demand_type_1(change: Change, order: Order, patient: Patient) -> None:

@@ -766,3 +766,12 @@ def test_a_step_taken_up_again_forgets_what_was_performed_before() -> None:
     known, _ = say(known.with_order(ended), Action.SCHEDULE, group(), by=sender("20270101"))
     [item] = listed(known)
     assert (item.step.status, item.step.performed) == (StepStatus.SCHEDULED, {})
+
+
+def test_a_number_is_not_corrected_and_given_anew_in_one_message() -> None:
+    """One commit would write one key twice."""
+    known = said(Action.SCHEDULE, group(**{FILLER: "F1"}))
+    groups = (group(AccessionNumber="B9", **{FILLER: "F1"}), group(**{FILLER: "F2"}))
+    with pytest.raises(Refused) as refused:
+        say(known, Action.UPDATE, *groups, by=sender(T2))
+    assert refused.value.reason is Reason.CONTRADICTION

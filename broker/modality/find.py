@@ -129,8 +129,8 @@ class TooMany(Exception):
 
 
 def _report(unreadable: tuple[str, ...]) -> None:
-    for key in unreadable:
-        log.error("record left out: this version cannot read it", record=key)
+    if unreadable:  # their keys hold patient IDs, which have no place in a log
+        log.error("records left out: this version cannot read them", count=len(unreadable))
 
 
 def _matching(query: Query, known: Known) -> Iterator[Attributes]:

@@ -238,7 +238,9 @@ def test_a_port_that_is_taken_is_named_although_doors_share_ports(tmp_path, monk
     monkeypatch.setattr(roles, "PORT_PATIENCE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         host, port = taken.getsockname()
-        given = settings(DATA=str(tmp_path / "data"), DICOM__LISTEN=f"{host}:{port}")
+        given = settings(
+            DATA=str(tmp_path / "data"), HL7__LISTEN="127.0.0.1:0", DICOM__LISTEN=f"{host}:{port}"
+        )
         with pytest.raises(CannotRun, match=rf"dicom\.listen: {host}:{port}: .*in use"):
             roles.run(given)
 

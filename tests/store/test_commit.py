@@ -386,3 +386,18 @@ def test_the_same_message_through_two_doors_at_once_is_applied_once(
     raced(redis_server, *[send] * 6)
     assert sorted(kind.__name__ for kind in outcomes) == ["Committed"] + ["Repeat"] * 5
     assert store.run(archive.count()) == 1
+
+
+def test_a_full_redis_can_be_freed(store: Store) -> None:
+    """Else retention could not remove what fills it, and nothing would ever be written again."""
+    create(store, patient(), order())
+    used = int(store.redis.info("memory")["used_memory"])
+    store.redis.config_set("maxmemory", str(used // 2))
+    try:
+        with pytest.raises(StoreUnavailable):
+            create(store, order("A2"))
+        gone = Change(read(store, "H|A1").revision(order()), order(), None)
+        assert isinstance(write(store, gone, frees=True), Committed)
+    finally:
+        store.redis.config_set("maxmemory", "0")
+    assert read(store, "H|A1").known.orders == {}

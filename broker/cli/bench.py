@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from broker.bench.mapping import Loading, Pace
     from broker.bench.report import Row
     from broker.probe.address import Address
 
@@ -89,6 +90,55 @@ def find(
         _report(f"bench find: {ANSWERS} answers among {entries} entries", rows, as_json)
 
 
+@app.command("map")
+def mapping(
+    messages: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Orders in each of five rounds.")
+    ] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Microseconds to map an order, beside reading the same fields with hl7apy; time to load."""
+    from broker.bench import mapping as bench
+    from broker.bench.report import machine
+    from broker.settings import shipped_mappings
+
+    about = machine()
+    loading, bundle = bench.measure_loading(shipped_mappings())
+    paces = [bench.measure(bundle, each) for each in bench.samples(bundle, messages)]
+    if as_json:
+        shown = {"machine": about, "loading": asdict(loading), "rows": [_plain(p) for p in paces]}
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    typer.echo(f"bench map: shipped mappings\n{_machine_line(about)}")
+    for line in _pace_lines(loading, paces):
+        typer.echo(line)
+
+
+def _plain(pace: Pace) -> dict[str, object]:
+    return {**asdict(pace), "ratio": pace.ratio, "ratio_with_parse": pace.ratio_with_parse}
+
+
+def _machine_line(about: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in about.items())
+
+
+def _pace_lines(loading: Loading, paces: Iterable[Pace]) -> Iterator[str]:
+    yield (
+        f"load {loading.files} files {loading.first_s:.2f} s, "
+        f"again with {loading.examples} examples run {loading.checked_s:.2f} s"
+    )
+    yield f"{'µs a message':24}{'broker':>10}{'hl7apy':>10}{'ratio':>8}"
+    for each in paces:
+        yield f"{each.mapping} ({each.message})"
+        yield _pace_line("rules", each.apply_us, each.hl7apy_read_us, each.ratio)
+        whole = (each.with_parse_us, each.hl7apy_with_parse_us)
+        yield _pace_line("parsing and rules", *whole, each.ratio_with_parse)
+
+
+def _pace_line(what: str, ours_us: float, peer_us: float, ratio: float) -> str:
+    return f"  {what:22}{ours_us:10.1f}{peer_us:10.1f}{ratio:7.0f}×"
+
+
 @contextmanager
 def _broker() -> Iterator[tuple[Address, Address]]:
     """A throw-away broker's HL7 and DICOM addresses. Its RIS is never told anything here."""
@@ -139,7 +189,7 @@ def _report(title: str, rows: Iterable[Row], as_json: bool) -> None:
         }
         typer.echo(json.dumps(shown, indent=2))
     else:
-        typer.echo(f"{title}\n{', '.join(f'{name} {value}' for name, value in machine.items())}")
+        typer.echo(f"{title}\n{_machine_line(machine)}")
         for line in report.lines(_kept(rows, measured)):
             typer.echo(line)
     if any(each.faults for each in measured):

@@ -87,8 +87,9 @@ def _places(places: list[Place]) -> Iterator[str]:
 
 
 def unread(coverage: Coverage) -> list[tuple[str, int, int]]:
-    """Segment, field and count, the most frequent first."""
-    return [(name, number, count) for (name, number), count in coverage.unread.most_common()]
+    """Segment, field and count, the most frequent first, then in the order of their names."""
+    counted = [(name, number, count) for (name, number), count in coverage.unread.items()]
+    return sorted(counted, key=lambda each: (-each[2], each[0], each[1]))
 
 
 def _plain(covering: Covering) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def reload(as_json: AsJson = False, config: ConfigOption = None) -> None:
     settings = load_settings(config)
 
     def wanted(store: Store) -> Deployed:
-        return deploy(store, settings, by=f"reload ({_who()})", at=time.time())
+        return deploy(store, settings, by=f"reload ({who()})", at=time.time())
 
     _put_in_force(settings, wanted, as_json=as_json)
 
@@ -57,7 +57,7 @@ def rollback(
     settings = load_settings(config)
 
     def wanted(store: Store) -> Deployed:
-        return roll_back(store, settings, version, by=f"({_who()})", at=time.time())
+        return roll_back(store, settings, version, by=f"({who()})", at=time.time())
 
     _put_in_force(settings, wanted, as_json=as_json)
 
@@ -90,9 +90,9 @@ def _put_in_force(
         try:
             deployed = wanted(store)
         except (Complaints, NoSuchVersion) as wrong:
-            _refused(wrong, as_json=as_json)
+            refused(wrong, as_json=as_json)
             raise typer.Exit(NEGATIVE) from None
-        doors = _taken(store, deployed.active.short)
+        doors = taken(store, deployed.active.short)
     if as_json:
         print_json(_plain(deployed, doors))
         return
@@ -102,7 +102,8 @@ def _put_in_force(
         typer.echo(f"  {name} {'works with it' if took else 'has not taken it yet'}")
 
 
-def _refused(wrong: Exception, *, as_json: bool) -> None:
+def refused(wrong: Exception, *, as_json: bool) -> None:
+    """Say why nothing was put in force."""
     from dataclasses import asdict
 
     complaints = getattr(wrong, "complaints", None)
@@ -115,7 +116,7 @@ def _refused(wrong: Exception, *, as_json: bool) -> None:
         typer.echo("nothing changed: the former mappings stay in force", err=True)
 
 
-def _taken(store: Store, version: str) -> dict[str, bool]:
+def taken(store: Store, version: str) -> dict[str, bool]:
     """Wait a moment for every lively door to work with a version, and tell which do."""
     from broker.store import metrics
 
@@ -142,7 +143,8 @@ def _plain(deployed: Deployed, doors: dict[str, bool]) -> dict[str, Any]:
     }
 
 
-def _who() -> str:
+def who() -> str:
+    """Name who gives this command, for the history."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name

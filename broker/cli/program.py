@@ -5,9 +5,9 @@ from importlib import metadata
 
 import typer
 
-from broker.cli import bench, demo, look, map, probe, run, schema, status
+from broker.cli import bench, demo, look, map, probe, run, schema, status, unmapped
 
-GROUPS = (run, demo, look, status, map, schema, probe, bench)
+GROUPS = (run, demo, look, status, unmapped, map, schema, probe, bench)
 
 
 def run_command(arguments: Sequence[str]) -> int:

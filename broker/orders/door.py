@@ -42,7 +42,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store, metrics = AsyncStore(settings.redis.url), OrdersMetrics()
     current = await Current.opened(store, settings)
-    listeners = await _listening(settings, _intake(settings, store, current, metrics), metrics)
+    listeners = await _listening(settings, intake_of(settings, store, current, metrics), metrics)
     await store.run(reads.writable())
     ready({"hl7": ",".join(place for _, place in listeners)})
     name = own_name("orders", instance)
@@ -63,9 +63,10 @@ async def _serve(
     await store.close()
 
 
-def _intake(
+def intake_of(
     settings: Settings, store: AsyncStore, current: Current, metrics: OrdersMetrics
 ) -> Intake:
+    """The way of a message to its answer, as the settings want it."""
     return Intake(
         store=store,
         current=current,

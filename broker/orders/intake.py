@@ -20,12 +20,14 @@ from broker.mapping.refusing import refusal_of
 from broker.orders.arrival import Arrival
 from broker.orders.metrics import OrdersMetrics
 from broker.rollout.current import Current, Mappings
-from broker.store import reads
+from broker.store import held, reads
+from broker.store.archive import Archived
 from broker.store.commit import Commit, Committed, Conflict, Repeat, commit
 from broker.store.consequences import Keeping, changed, consequences, order_keys
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.worklist import changes as asked
 from broker.worklist.apply import Sender, apply_all
+from broker.worklist.changes import Unmapped
 from broker.worklist.finding import wanted
 from broker.worklist.refusals import Refused
 from broker.worklist.staleness import instant
@@ -40,7 +42,10 @@ log = structlog.get_logger("orders")
 
 @dataclass(frozen=True)
 class Intake:
-    """Everything that answering a message needs; `ids` gives MSH-10s of our own."""
+    """Everything that answering a message needs; `ids` gives MSH-10s of our own.
+
+    `told` hears of every message that was archived.
+    """
 
     store: AsyncStore
     current: Current
@@ -49,6 +54,7 @@ class Intake:
     ids: Iterator[str]
     clock: Callable[[], datetime]
     metrics: OrdersMetrics
+    told: Callable[[Archived], None] = lambda _: None
 
     async def accept(self, raw: bytes) -> list[bytes] | None:
         """Answer one MLLP block: payloads to send in order, None to close without an answer."""
@@ -109,6 +115,8 @@ class Intake:
         sent = instant(header.sent, source.timezone or self.zone)
         sender = Sender(header.sender, source.issuer, sent)
         named = mappings.named(inbound.name)
+        if unmapped := tuple(dict.fromkeys(each for group in groups for each in group.held)):
+            return await self._held(arrived, unmapped, named)
         for _ in range(ATTEMPTS):
             outcome = await self._attempt(arrived, groups, sender, named)
             if not isinstance(outcome, Conflict):
@@ -136,6 +144,7 @@ class Intake:
         applied = apply_all(groups, read.known, sender)
         payloads = self._payloads(arrived, None)
         orders = order_keys(changed(read, applied))
+        archived = arrived.archived("applied", applied.notes, payloads, orders, mapping)
         outcome = await self.store.run(
             commit(
                 consequences(
@@ -145,7 +154,7 @@ class Intake:
                     at=arrived.at,
                     keep=self.keep,
                     guard=(arrived.digest, _FRAME_SEPARATOR.join(payloads)),
-                    archived=arrived.archived("applied", applied.notes, payloads, orders, mapping),
+                    archived=archived,
                 )
             )
         )
@@ -155,9 +164,57 @@ class Intake:
         if isinstance(outcome, Committed):
             if "stale" in applied.notes:
                 self.metrics.stale()
+            self.told(archived)
             self._log(arrived, payloads, orders=list(orders), notes=list(applied.notes))
             return payloads
         return outcome
+
+    async def _held(
+        self, arrived: Arrival, unmapped: tuple[Unmapped, ...], mapping: str
+    ) -> list[bytes]:
+        """Keep a whole message till its codes are in a table: accepted, but on no list.
+
+        It is not remembered as answered: the same bytes are judged afresh. Raises Refusal when no
+        more can wait.
+        """
+        remembered = await self.store.run(reads.remembered(arrived.digest))
+        if remembered is not None:
+            return self._repeated(arrived, remembered)
+        waiting = held.Waiting(
+            digest=arrived.digest,
+            source=arrived.facts["source"],
+            control_id=arrived.facts["control_id"],
+            received=arrived.at.timestamp(),
+            mapping=mapping,
+            unmapped=unmapped,
+            raw=arrived.raw,
+        )
+        await self._make_sure_it_can_wait(waiting)
+        payloads = self._payloads(arrived, None)
+        notes = [f"table '{each.table}' has no '{each.key[:80]}'" for each in unmapped]
+        archived = arrived.archived("held", notes, payloads, (), mapping)
+        await self.store.run(commit(Commit(at=arrived.at, held=waiting, archived=archived)))
+        self.told(archived)
+        tables = sorted({each.table for each in unmapped})
+        log.warning("a message waits for its codes: see `broker unmapped`", tables=tables)
+        self._log(arrived, payloads, note="held")
+        return payloads
+
+    async def _make_sure_it_can_wait(self, waiting: held.Waiting) -> None:
+        if not held.fits(waiting):
+            raise Refusal(
+                "its codes are in no table, and it is too large to wait for that",
+                code="103",
+                remedy="assign the codes to the tables of the mapping, then resend",
+            )
+        full = await self.store.run(held.count()) >= held.MOST
+        if full and not await self.store.run(held.waits(waiting.digest)):
+            raise Refusal(
+                "its codes are in no table, and too many messages wait for that already",
+                code="207",
+                acknowledgement="AE",
+                remedy="assign the codes that `broker unmapped` lists, then resend",
+            )
 
     # --- answers
 
@@ -185,6 +242,7 @@ class Intake:
             await self.store.run(commit(Commit(at=arrived.at, archived=archived)))
         except StoreUnavailable as problem:
             return self._unavailable(arrived, source, problem)
+        self.told(archived)
         if refusal:
             self.metrics.refused(refusal.code)
             self._log(arrived, payloads, reason=f"{refusal}")

@@ -8,9 +8,21 @@
 local prefix, guard = KEYS[1], KEYS[2]
 local refused = redis.call('GET', prefix .. 'refuse-writes')
 if refused and ARGV[1] ~= '1' then return {'refused', refused} end
+
+-- A message that has been judged waits for no code any more.
+local function release()
+  local digest = string.sub(guard, string.len(prefix .. 'guard:') + 1)
+  if redis.call('HDEL', prefix .. 'held', digest) == 1 then
+    redis.call('ZREM', prefix .. 'held-by-time', digest)
+  end
+end
+
 if guard ~= '' then
   local answer = redis.call('GET', guard)
-  if answer then return {'repeat', answer} end
+  if answer then
+    release()
+    return {'repeat', answer}
+  end
 end
 
 local at = 3
@@ -48,9 +60,6 @@ end
 
 if guard ~= '' then
   redis.call('SET', guard, ARGV[3], 'EX', ARGV[2])
-  local digest = string.sub(guard, string.len(prefix .. 'guard:') + 1)
-  if redis.call('HDEL', prefix .. 'held', digest) == 1 then -- it had waited for a code
-    redis.call('ZREM', prefix .. 'held-by-time', digest)
-  end
+  release()
 end
 return {'committed', revision}

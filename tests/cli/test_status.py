@@ -6,15 +6,18 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from broker.cli import run_command
-from broker.store import bundles, keys
+from broker.store import bundles, held, keys
 from broker.store.bundles import Failure
+from broker.store.commit import Commit, commit
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer, find_server
+from broker.worklist.changes import Unmapped
 
 pytestmark = pytest.mark.peer("redis-server")
 
@@ -57,6 +60,17 @@ def test_it_says_which_mappings_are_in_force_and_why_no_others_are(
     report = json.loads(capsys.readouterr().out)
     assert report["mappings"]["failed_reload"]["reason"].startswith("a.yaml:3:1")
     assert report["updates"] == {"pending": {"north": 0}, "dead_letters": 0}
+
+
+def test_it_says_how_many_messages_wait_for_a_code(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["status"]) == 0
+    assert "orders    0 wait for a code\n" in capsys.readouterr().out
+    waiting = held.Waiting("d", "RIS", "1", 5.0, "m@1", (Unmapped("modality", "X"),), b"MSH|")
+    store.run(commit(Commit(at=datetime.now(UTC), held=waiting)))
+    assert run_command(["status"]) == 0
+    assert "orders    ! 1 wait for a code: see `broker unmapped`\n" in capsys.readouterr().out
 
 
 def test_a_store_that_takes_no_writes_is_a_finding(

@@ -115,6 +115,7 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
     assert ready == {
         "ready": True,
         "store": {"writable": True, "why": ""},
+        "orders": {"held": 0},
         "worklist": {"open_steps": 0},
         "updates": {"pending": {"ris": 1, "pacs": 0}, "dead_letters": 0},
         "mappings": {"version": "v1", "since": 5.0, "by": "start", "reload_failed": 6.0},
@@ -128,6 +129,7 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
         "broker_orders_repeats_total 3.0",
         "broker_store_up 1.0",
         "broker_store_writable 1.0",
+        "broker_orders_held 0.0",
         "broker_store_open_steps 0.0",
         "broker_store_archive_messages 0.0",
         "broker_store_archive_bytes 0.0",

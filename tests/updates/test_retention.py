@@ -10,11 +10,12 @@ from inspect import isfunction, signature
 import pytest
 
 from broker.settings import Keep
-from broker.store import archive, growth, keys, outbox, reads
+from broker.store import archive, growth, held, keys, outbox, reads
 from broker.store.archive import Archived
 from broker.store.commit import ABSENT, Change, Commit, Committed, Guard, MppsChange, commit
 from broker.store.executors import Store
 from broker.updates.retention import SLICE, Retention
+from broker.worklist.changes import Unmapped
 from broker.worklist.mpps import IN_PROGRESS, Performed
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step, StepStatus
 from tests.updates.actors import Reports
@@ -146,6 +147,17 @@ def test_a_patient_goes_keep_patients_after_the_last_order(store: Store, save: S
     assert store.redis.exists(keys.patient("H|P1"))
     tidy(store, NOW + 94 * DAY)
     assert store.redis.keys("*") == [keys.REVISION.encode()]
+
+
+def test_a_message_that_nobody_assigns_its_code_goes_after_keep_past(store: Store) -> None:
+    for digest, age in (("old", 31 * DAY), ("young", 29 * DAY)):
+        received = (NOW - age).timestamp()
+        codes = (Unmapped("modality", "X"),)
+        waiting = held.Waiting(digest, "RIS", "1", received, "m@1", codes, b"MSH|")
+        store.run(commit(Commit(at=NOW, held=waiting)))
+    tidy(store)
+    assert store.run(held.digests()) == ["young"]
+    assert store.run(held.count()) == 1
 
 
 def test_a_patient_who_has_an_order_stays(store: Store, save: Save) -> None:

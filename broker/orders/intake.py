@@ -28,7 +28,7 @@ from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.worklist import changes as asked
 from broker.worklist.apply import Sender, apply_all
 from broker.worklist.changes import Unmapped
-from broker.worklist.finding import wanted
+from broker.worklist.finding import Wanted, wanted
 from broker.worklist.refusals import Refused
 from broker.worklist.staleness import instant
 
@@ -133,14 +133,7 @@ class Intake:
             sender.issuer,
             orders_of_patients=any(group.action is asked.Action.PATIENT for group in groups),
         )
-        read = await self.store.run(reads.lookup(everything))
-        if read.unreadable:
-            raise Refusal(
-                "a stored record that this message is about cannot be read",
-                code="207",
-                acknowledgement="AE",
-                remedy="run the version of the broker that wrote it, then resend",
-            )
+        read = await self._read(everything)
         applied = apply_all(groups, read.known, sender)
         payloads = self._payloads(arrived, None)
         orders = order_keys(changed(read, applied))
@@ -168,6 +161,17 @@ class Intake:
             self._log(arrived, payloads, orders=list(orders), notes=list(applied.notes))
             return payloads
         return outcome
+
+    async def _read(self, everything: Wanted) -> reads.Read:
+        read = await self.store.run(reads.lookup(everything))
+        if read.unreadable:
+            raise Refusal(
+                "a stored record that this message is about cannot be read",
+                code="207",
+                acknowledgement="AE",
+                remedy="run the version of the broker that wrote it, then resend",
+            )
+        return read
 
     async def _held(
         self, arrived: Arrival, unmapped: tuple[Unmapped, ...], mapping: str

@@ -43,6 +43,10 @@ def deploy(
     try:
         files = read_folder(settings.mappings)
         bundle = _checked(files, settings, settings.mappings)
+        # Somebody may have gone on writing meanwhile, and have put that in force already: what is
+        # older than the folder must not come after it.
+        while (newer := read_folder(settings.mappings)) != files:
+            files, bundle = newer, _checked(newer, settings, settings.mappings)
     except Complaints as wrong:
         with suppress(StoreUnavailable):
             store.run(bundles.note_failure(Failure(at, by, str(wrong))))

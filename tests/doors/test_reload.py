@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +65,17 @@ def rules(running: Broker, command: Command) -> Path:
             shutil.copyfile(path, ours)
     code, said = command("map", "reload")
     assert code == 0, said
+    settled(running)
     return folder
+
+
+def settled(broker: Broker) -> None:
+    """Wait till the watcher has had its say about what was written: nothing changes for a while."""
+    seen, since = in_force(broker), time.monotonic()
+    while time.monotonic() - since < 1.5:
+        if in_force(broker) != seen:
+            seen, since = in_force(broker), time.monotonic()
+        time.sleep(0.1)
 
 
 def house_order() -> bytes:

@@ -490,7 +490,7 @@ def _finder(path: Path, scope: Scope) -> Callable[[Evaluation], list[Segment]]:
     select = _selection(path.segment_selector, "segment", scope)
 
     def find(evaluation: Evaluation) -> list[Segment]:
-        found = evaluation.segments.all(name)  # type: ignore[union-attr]
+        found = evaluation.segments.all(name)  # type: ignore[union-attr] # inbound
         return select(evaluation, found) if select is not None else found[:1]
 
     return find

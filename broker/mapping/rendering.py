@@ -75,7 +75,7 @@ class Outbound:
                 said.add(line.place.segment)
             _put(segments.setdefault(line.place.segment, {}), line.place, value)
         header = {7: [stamp], 9: list(self.message), 10: [control_id], 12: [self.version]}
-        segments["MSH"] = {11: ["P"], **segments["MSH"], **header}  # type: ignore[dict-item]
+        segments["MSH"] = {11: ["P"], **segments["MSH"], **header}  # type: ignore[dict-item] # str
         lines: list[Line] = [
             (name[:3], fields) for name, fields in segments.items() if name in said
         ]

@@ -187,7 +187,7 @@ def substituted(tree: Any, given: Mapping[str, Expression]) -> Any:
     if not is_dataclass(tree) or isinstance(tree, (Path, Call, Text)):
         return tree
     parts = {each.name: substituted(getattr(tree, each.name), given) for each in fields(tree)}
-    return replace(tree, **parts)  # type: ignore[type-var]
+    return replace(tree, **parts)  # type: ignore[type-var] # a dataclass
 
 
 def safe_pattern(text: str, offset: int = 0, *, searching: bool = False) -> re.Pattern[str]:

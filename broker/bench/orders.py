@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from broker.bench.entries import entries, order_frame
 from broker.bench.mllp import send_orders
+from broker.bench.peers import Serving
+from broker.bench.processes import cpu_s
 from broker.bench.report import Row, row
 
 WARM_UP = 50
+LEAST_US = 5
+"""CPU of an answer that is not worth a mention: the doors that only wait."""
 
 
 def measure(
-    servers: Mapping[str, tuple[str, int]],
+    servers: Mapping[str, Serving],
     *,
     messages: int,
     connections: Sequence[int],
@@ -29,7 +34,22 @@ def measure(
         batch = entries(first, WARM_UP + messages, now.date())
         frames = [order_frame(entry, sent=now) for entry in batch]
         first += len(frames)
-        for server, address in servers.items():
-            for part in (frames[:WARM_UP], frames[WARM_UP:]):
-                timings = send_orders(address, part, connections=number, seconds=seconds)
-            yield row(f"{number} connection{'s' * (number != 1)}", server, timings)
+        for server, serving in servers.items():
+            send_orders(serving.address, frames[:WARM_UP], connections=number, seconds=seconds)
+            scenario = f"{number} connection{'s' * (number != 1)}"
+            yield measured(scenario, server, serving, frames[WARM_UP:], number, seconds)
+
+
+def measured(
+    scenario: str, server: str, serving: Serving, frames: list[bytes], number: int, seconds: float
+) -> Row:
+    """One measurement: what was answered, and the CPU that serving it took."""
+    before = cpu_s(serving.pid)
+    timings = send_orders(serving.address, frames, connections=number, seconds=seconds)
+    count = len(timings.latencies_s)
+    used = {
+        name or "server": 1e6 * (now - before.get(name, 0.0)) / count
+        for name, now in cpu_s(serving.pid).items()
+    }
+    cpu = {name: each for name, each in used.items() if each > LEAST_US}
+    return replace(row(scenario, server, timings), cpu_us=cpu)

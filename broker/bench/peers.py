@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,8 +29,16 @@ NO_PYTHON_HL7 = "python-hl7 is not installed, so it is left out: pip install hl7
 NO_WLMSCPFS = "DCMTK's wlmscpfs is not installed, so it is left out: apt-get install dcmtk"
 
 
+@dataclass(frozen=True)
+class Serving:
+    """Where a server listens and which process it is."""
+
+    address: tuple[str, int]
+    pid: int
+
+
 @contextmanager
-def python_hl7() -> Iterator[tuple[str, int] | None]:
+def python_hl7() -> Iterator[Serving | None]:
     """python-hl7's MLLP server; None where it is not installed. Raises MeasurementFailed."""
     if find_spec("hl7") is None:
         yield None
@@ -39,7 +48,18 @@ def python_hl7() -> Iterator[tuple[str, int] | None]:
         port = process.stdout.readline()
         if not port:
             raise MeasurementFailed("python-hl7's server did not start")
-        yield HOST, int(port)
+        yield Serving((HOST, int(port)), process.pid)
+
+
+@contextmanager
+def pynetdicom_server() -> Iterator[Serving]:
+    """pynetdicom's `AE.start_server`, matching nothing. Raises MeasurementFailed."""
+    with _child([sys.executable, "-m", "broker.bench.pynetdicom_peer"]) as process:
+        assert process.stdout is not None  # noqa: S101 it is a pipe
+        port = process.stdout.readline()
+        if not port:
+            raise MeasurementFailed("pynetdicom's server did not start")
+        yield Serving((HOST, int(port)), process.pid)
 
 
 @contextmanager

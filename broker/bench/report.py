@@ -7,8 +7,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from broker.bench.timings import Timings
 
@@ -19,7 +19,10 @@ COLUMNS = {"count": 8, "faults": 8, "per s": 10, "p50 ms": 10, "p99 ms": 10, "ma
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one server in one scenario; `faults` are refused or wrong answers."""
+    """The figures of one server in one scenario; `faults` are refused or wrong answers.
+
+    `cpu_us` is what an answer costs in CPU, by process, where that was measured.
+    """
 
     scenario: str
     server: str
@@ -29,6 +32,7 @@ class Row:
     p50_ms: float
     p99_ms: float
     max_ms: float
+    cpu_us: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,18 @@ def _ratio(own: Row, peer: Row) -> Ratio:
 
 def lines(rows: Iterable[Row]) -> Iterator[str]:
     """The table, line by line as the rows come."""
-    yield " " * 34 + "".join(f"{name:>{width}}" for name, width in COLUMNS.items())
+    yield " " * 44 + "".join(f"{name:>{width}}" for name, width in COLUMNS.items())
     for each, ratio in paired(rows):
         yield (
-            f"{each.scenario:22}{each.server:12}{each.count:8}{each.faults:8}"
+            f"{each.scenario:32}{each.server:12}{each.count:8}{each.faults:8}"
             f"{each.per_s:10.1f}{each.p50_ms:10.2f}{each.p99_ms:10.2f}{each.max_ms:10.2f}"
         )
+        if each.cpu_us:
+            parts = " + ".join(f"{name} {used:.0f}" for name, used in each.cpu_us.items())
+            yield f"{'':32}{'CPU µs':12}{sum(each.cpu_us.values()):8.0f} = {parts}"
         if ratio is not None:
             yield (
-                f"{'':22}{'better by':12}{'':16}"
+                f"{'':32}{'better by':12}{'':16}"
                 f"{ratio.per_s:9.2f}×{ratio.p50_ms:9.2f}×{ratio.p99_ms:9.2f}×{ratio.max_ms:9.2f}×"
             )
 

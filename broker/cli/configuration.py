@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from broker.mapping.text.nodes import Node
     from broker.settings import Settings
+
+SETTINGS_FILE = Path("broker.yaml")
+REMEDY = "say --config broker.yaml, or export BROKER_CONFIG=broker.yaml"
 
 ConfigOption = Annotated[
     Path | None,
@@ -17,11 +21,18 @@ ConfigOption = Annotated[
 
 def load_settings(config: Path | None) -> "Settings":
     """The settings, or exit 78 with every mistake and its place on stderr."""
-    from broker.mapping.document import Complaints
+    return read_settings(config)[0]
+
+
+def read_settings(config: Path | None) -> "tuple[Settings, Node]":
+    """The settings, and what was said with its places; or exit 78 as `load_settings`."""
+    from broker.mapping.text.nodes import Complaints
     from broker.settings import Settings
 
+    if config is None and SETTINGS_FILE.is_file():
+        typer.echo(f"{SETTINGS_FILE} of this folder is not read; {REMEDY}", err=True)
     try:
-        return Settings.load(config, os.environ)
+        return Settings.read(config, os.environ)
     except Complaints as mistakes:
         typer.echo(str(mistakes), err=True)
         raise typer.Exit(os.EX_CONFIG) from None

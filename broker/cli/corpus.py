@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from broker.cli.configuration import load_settings
+from broker.cli.mappings import beside
 
 LAST = "last:500"
 NEWEST = re.compile(r"last:(\d{1,6})")
@@ -26,21 +27,22 @@ CorpusOption = Annotated[
 
 @dataclass(frozen=True)
 class Sample:
-    """One message: what people call it, when it came, its bytes."""
+    """One message: what people call it, when it came, its bytes, to which port (0 unknown)."""
 
     name: str
     received: datetime
     raw: bytes = field(repr=False)
+    port: int = 0
 
 
 def samples(corpus: str, config: Path | None) -> list[Sample]:
     """The messages meant; exit 69 when the store is away, 2 when there is no such folder."""
     newest = NEWEST.fullmatch(corpus)
-    if newest:
+    if newest and int(newest[1]):
         return _archived(int(newest[1]), config)
     folder = Path(corpus)
     if not folder.is_dir():
-        hint = "is no folder; give a folder of messages, or last:500"
+        hint = f"is no folder; give a folder of messages, or {LAST}"
         raise typer.BadParameter(f"{corpus} {hint}", param_hint="--corpus")
     return list(_in_folder(folder))
 
@@ -52,7 +54,7 @@ def _archived(limit: int, config: Path | None) -> list[Sample]:
     with opened(load_settings(config)) as store:
         found = store.run(archive.newest(limit))
     return [
-        Sample(each.control_id, datetime.fromtimestamp(each.received, UTC), each.raw)
+        Sample(each.control_id, datetime.fromtimestamp(each.received, UTC), each.raw, each.port)
         for each in reversed(found)
     ]
 
@@ -65,6 +67,24 @@ def _in_folder(folder: Path) -> Iterator[Sample]:
         for number, raw in enumerate(messages, 1):
             shown = f"{path.relative_to(folder)}"
             yield Sample(shown if len(messages) == 1 else f"{shown}#{number}", now, raw)
+
+
+def bytes_of(path: Path, option: str | None = None) -> bytes:
+    """What a file holds; one that cannot be read is a usage mistake (2)."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        fact = f"{path}: {error.strerror}{beside(path)}"
+        raise typer.BadParameter(fact, param_hint=option) from error
+
+
+def only_message(path: Path, option: str | None = None) -> bytes:
+    """The message of a file; a file without one, or with several, is a usage mistake (2)."""
+    found = list(messages_in(bytes_of(path, option)))
+    if len(found) != 1:
+        held = f"holds {len(found)} messages" if found else "holds no HL7 message (MSH|…)"
+        raise typer.BadParameter(f"{path} {held}, one is needed", param_hint=option)
+    return found[0]
 
 
 def messages_in(data: bytes) -> Iterator[bytes]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.opening import opened
+from broker.cli.rows import print_rows
 
 if TYPE_CHECKING:
     from broker.settings import Settings
+    from broker.store.executors import Store
 
 NOT_FOUND = 1
 
@@ -26,27 +28,97 @@ def register(program: typer.Typer) -> None:
 
 
 def list_steps(
-    aet: Annotated[str, typer.Option(help="The scheduled station's AE title.")] = "",
+    aet: Annotated[str, typer.Option(help="What this AE gets.")] = "",
+    query: Annotated[
+        Path | None, typer.Option(help="With --aet: a query as a DICOM file, not its last one.")
+    ] = None,
+    station: Annotated[str, typer.Option(help="The scheduled station's AE title.")] = "",
     date: Annotated[str, typer.Option(help="YYYYMMDD, a range, or today.")] = "",
     modality: Annotated[str, typer.Option(help="e.g. CT")] = "",
+    invisible: Annotated[
+        bool, typer.Option("--invisible", help="The steps to be done that no known AE can get.")
+    ] = False,
     as_json: AsJson = False,
     config: ConfigOption = None,
 ) -> None:
-    """List the open steps, by start; 1 when there is none."""
+    """List the open steps, by start, or exactly what an AE gets; 1 when there is none."""
     from broker.cli.looking import open_steps
 
+    if query and not aet:
+        raise typer.BadParameter("whose query? say --aet", param_hint="--query")
+    if invisible and any((aet, station, date, modality)):
+        raise typer.BadParameter("it is a list by itself", param_hint="--invisible")
     settings = load_settings(config)
     dates = _dates(date, settings)
     with opened(settings) as store:
-        rows = open_steps(store, station_ae=aet, dates=dates, modality=modality)
+        rows: list[dict[str, Any]]
+        if invisible:
+            rows = _invisible(store, settings)
+        elif aet:
+            keys = {STATION: station, START_DATE: dates, MODALITY: modality}
+            rows = _as_received(store, settings, aet, query, keys, as_json=as_json)
+        else:
+            rows = [*open_steps(store, station_ae=station, dates=dates, modality=modality)]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
     elif rows:
-        _print_rows(rows)
+        print_rows(rows)
     else:
-        typer.echo("no open step", err=True)
+        typer.echo(f"{aet} gets no step" if aet else "no such step", err=True)
     if not rows:
         raise typer.Exit(NOT_FOUND)
+
+
+def _invisible(store: Store, settings: Settings) -> list[dict[str, Any]]:
+    """Rows of the steps that nobody gets, each with the AE that is nearest and what keeps it."""
+    from datetime import datetime
+
+    from broker.cli.looking import row_of
+    from broker.updates.unseen import everywhere, watchers
+
+    now = datetime.now(settings.timezone)
+    known = watchers(store, settings.dicom.directory(settings.timezone), now)
+    if not known:
+        typer.echo("no AE is known: dicom.aes names none, and none has asked lately", err=True)
+    found = [
+        {**row_of(item), "nearest": why.aet, "reason": why.reason, "why": why.why}
+        for item, why in everywhere(store, known, now)
+    ]
+    return sorted(found, key=lambda row: (row["start"], row["accession"], row["step"]))
+
+
+STATION, START_DATE = "ScheduledStationAETitle", "ScheduledProcedureStepStartDate"
+MODALITY = "Modality"
+
+
+def _as_received(
+    store: Store,
+    settings: Settings,
+    aet: str,
+    query: Path | None,
+    keys: dict[str, str],
+    *,
+    as_json: bool,
+) -> list[dict[str, Any]]:
+    """Rows of what the door answers this AE; as JSON each with the `answer` that goes out.
+
+    A query that the door refuses ends the command with 1.
+    """
+    from broker.cli import asking
+    from broker.cli.looking import rows_of
+
+    said = {keyword: value for keyword, value in keys.items() if value}
+    question = asking.question_of(store, settings, aet, query, said)
+    got = asking.put(settings, question)
+    typer.echo(asking.described(question), err=True)
+    if question.rejected:
+        typer.echo(question.rejected, err=True)
+        raise typer.Exit(NOT_FOUND)
+    if got.comment:
+        typer.echo(f"the broker answers {got.told.status:04X}: {got.comment}", err=True)
+        raise typer.Exit(NOT_FOUND)
+    rows = zip(rows_of(store, got.told.answered), got.answers, strict=True)
+    return [{**row, **({"answer": answer} if as_json else {})} for row, answer in rows if row]
 
 
 def show(
@@ -60,7 +132,7 @@ def show(
 
     settings = load_settings(config)
     with opened(settings) as store:
-        found = orders_of(store, accession, [ris.name for ris in settings.ris])
+        found = orders_of(store, accession, [each.name for each in settings.destinations])
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
     elif found:
@@ -83,24 +155,3 @@ def _dates(said: str, settings: Settings) -> str:
             "a date is YYYYMMDD, YYYYMMDD-YYYYMMDD or today", param_hint="date"
         )
     return dates
-
-
-def _print_rows(rows: list[dict[str, str]]) -> None:
-    """A table for a person at a terminal, else one line with tabs for each step."""
-    from broker.cli.outline import printable
-
-    lines = [[printable(value) for value in row.values()] for row in rows]
-    if not sys.stdout.isatty():
-        for line in lines:
-            typer.echo("\t".join(line))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in rows[0]:
-        table.add_column(heading.replace("_", " "), overflow="fold")
-    for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
-    Console().print(table)

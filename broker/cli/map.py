@@ -19,7 +19,8 @@ from broker.cli import (
     map_try,
 )
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, configured
+from broker.cli.deadline import within_deadline
+from broker.cli.mappings import NEGATIVE, AsJson, configured, existing
 
 VERBS = (
     map_show,
@@ -57,7 +58,9 @@ def check(
 
     from broker.mapping.checking import check as judged
 
-    found = judged(paths or [configured(load_settings(config))])
+    existing(paths or [], "PATHS")
+    with within_deadline():
+        found = judged(paths or [configured(load_settings(config))])
     wrong = sum(complaint.severity == "error" for complaint in found)
     if as_json:
         typer.echo(json.dumps([asdict(complaint) for complaint in found], ensure_ascii=False))

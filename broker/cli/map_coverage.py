@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,14 +13,13 @@ from broker.cli.corpus import LAST, CorpusOption, samples, watched
 from broker.cli.mappings import (
     AsJson,
     MappingsOption,
-    bundle_of,
-    configured,
+    bundle_meant,
     print_json,
 )
 from broker.cli.outline import printable
 
 if TYPE_CHECKING:
-    from broker.mapping.coverage import Coverage, Covering, Place
+    from broker.mapping.trials.coverage import Coverage, Covering, Place
 
 
 def register(verbs: typer.Typer) -> None:
@@ -31,37 +30,47 @@ def register(verbs: typer.Typer) -> None:
 def coverage(
     mappings: MappingsOption = None,
     corpus: CorpusOption = LAST,
+    inherited: Annotated[
+        bool, typer.Option("--inherited", help="Also list the idle rules of what is extended.")
+    ] = False,
     as_json: AsJson = False,
     config: ConfigOption = None,
 ) -> None:
     """Show fields never read, rules never used and codes in no table, over messages that came."""
-    from broker.mapping.coverage import Covering
-    from broker.mapping.trying import try_message
+    from broker.mapping.trials.coverage import Covering
+    from broker.mapping.trials.trying import try_message
 
     settings = load_settings(config)
-    bundle = bundle_of(mappings or configured(settings))
+    bundle = bundle_meant(mappings, settings)
     covering = Covering(bundle)
     for each in watched(samples(corpus, config), "reading"):
-        trial = try_message(bundle, each.raw, received=each.received, site_zone=settings.timezone)
+        trial = try_message(
+            bundle,
+            each.raw,
+            received=each.received,
+            site_zone=settings.timezone,
+            port=each.port,
+        )
         covering.add(trial)
     if as_json:
         print_json(_plain(covering))
         return
-    for line in _lines(covering):
+    for line in _lines(covering, inherited=inherited):
         typer.echo(printable(line))
 
 
-def _lines(covering: Covering) -> Iterator[str]:
+def _lines(covering: Covering, *, inherited: bool) -> Iterator[str]:
     for each in covering.used:
-        yield f"{each.inbound.name}: {each.messages} messages, {each.refused} refused"
-        yield from _coverage_lines(each)
+        held = f", {each.held} held" if each.held else ""
+        yield f"{each.inbound.name}: {each.messages} messages, {each.refused} refused{held}"
+        yield from _coverage_lines(each, inherited=inherited)
     for refusal, count in covering.strays.most_common():
         yield f"{count:>6}  taken by no mapping: {refusal}"
     if not covering.used and not covering.strays:
         yield "no messages"
 
 
-def _coverage_lines(coverage: Coverage) -> Iterator[str]:
+def _coverage_lines(coverage: Coverage, *, inherited: bool) -> Iterator[str]:
     yield from _section(
         "codes in no table",
         (f"{count:>6}  {table}  '{key}'" for (table, key), count in coverage.misses.most_common()),
@@ -70,9 +79,24 @@ def _coverage_lines(coverage: Coverage) -> Iterator[str]:
         "fields that messages fill and nothing reads",
         (f"{count:>6}  {name}-{number}" for name, number, count in unread(coverage)),
     )
-    yield from _section("actions that no message met", _places(coverage.idle_lines()))
-    yield from _section("attributes that no message filled", _places(coverage.idle_attributes()))
-    yield from _section("fields that were never needed", _places(coverage.idle_sources()))
+    idle = {
+        "actions that no message met": coverage.idle_lines(),
+        "attributes that no message filled": coverage.idle_attributes(),
+        "fields that were never needed": coverage.idle_sources(),
+    }
+    for title, places in idle.items():
+        yield from _section(title, _places(each for each in places if coverage.owns(each)))
+    rest = {
+        title: [each for each in places if not coverage.owns(each)]
+        for title, places in idle.items()
+    }
+    if inherited:
+        for title, places in rest.items():
+            whose = "" if coverage.is_base else ", inherited"
+            yield from _section(f"{title}{whose}", _places(places))
+    elif count := sum(map(len, rest.values())):
+        whose = "serve other mappings too" if coverage.is_base else "are inherited"
+        yield f"  {count} idle rules {whose}: --inherited lists them"
 
 
 def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
@@ -82,7 +106,7 @@ def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
         yield from (f"    {line}" for line in found)
 
 
-def _places(places: list[Place]) -> Iterator[str]:
+def _places(places: Iterable[Place]) -> Iterator[str]:
     return (f"{each.what}   {each.place}" for each in places)
 
 
@@ -104,6 +128,7 @@ def _plain_coverage(coverage: Coverage) -> dict[str, Any]:
         "mapping": coverage.inbound.name,
         "messages": coverage.messages,
         "refused": coverage.refused,
+        "held": coverage.held,
         "misses": [
             {"table": table, "key": key, "count": count}
             for (table, key), count in coverage.misses.most_common()

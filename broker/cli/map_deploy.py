@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
+from broker.cli.deadline import within_deadline
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from broker.rollout.deploying import Deployed
+    from broker.rollout.outcome import Deployed
     from broker.settings import Settings
     from broker.store.executors import Store
 
@@ -39,7 +40,8 @@ def reload(as_json: AsJson = False, config: ConfigOption = None) -> None:
     settings = load_settings(config)
 
     def wanted(store: Store) -> Deployed:
-        return deploy(store, settings, by=f"reload ({who()})", at=time.time())
+        with within_deadline():
+            return deploy(store, settings, by=f"reload ({who()})", at=time.time())
 
     _put_in_force(settings, wanted, as_json=as_json)
 
@@ -83,7 +85,7 @@ def versions(as_json: AsJson = False, config: ConfigOption = None) -> None:
 def _put_in_force(
     settings: Settings, wanted: Callable[[Store], Deployed], *, as_json: bool
 ) -> None:
-    from broker.mapping.document import Complaints
+    from broker.mapping.text.nodes import Complaints
     from broker.rollout.deploying import NoSuchVersion
 
     with opened(settings) as store:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, bundle_of, configured, print_json
+from broker.cli.mappings import NEGATIVE, AsJson, bundle_of, configured, existing, print_json
 from broker.cli.outline import printable
 
 if TYPE_CHECKING:
-    from broker.mapping.examples import Difference, Result
+    from broker.mapping.trials.examples import Difference, Result
 
 BOM = b"\xef\xbb\xbf"
 
@@ -40,11 +40,13 @@ def run_examples(
     config: ConfigOption = None,
 ) -> None:
     """Run the examples beside mappings; 1 when one does not come out as it says."""
+    existing(paths or [], "PATHS")
     meant = paths or [configured(load_settings(config))]
     results = _run(meant)
     written = _updated(results) if update else []
     if written:
-        results = _run(meant)
+        results, former = _run(meant), results
+        written += [f"{printable(line)}\n" for line in _lost(former)]
     if junit:
         _write_report(junit, results)
     if as_json:
@@ -58,7 +60,7 @@ def run_examples(
 
 
 def _run(paths: list[Path]) -> list[Result]:
-    from broker.mapping.examples import results
+    from broker.mapping.trials.examples import results
 
     return list(results(bundle_of(paths)))
 
@@ -73,7 +75,7 @@ def _updated(found: Sequence[Result]) -> list[str]:
 
 
 def _update(path: Path, failed: list[Result]) -> Iterator[str]:
-    from broker.mapping.updating import updated
+    from broker.mapping.trials.updating import updated
 
     data = path.read_bytes()
     start = BOM if data.startswith(BOM) else b""
@@ -85,6 +87,15 @@ def _update(path: Path, failed: list[Result]) -> Iterator[str]:
     old, new = before.splitlines(), after.splitlines()
     for line in difflib.unified_diff(old, new, f"{path} before", f"{path}", lineterm=""):
         yield f"{printable(line)}\n"
+
+
+def _lost(former: Sequence[Result]) -> Iterator[str]:
+    """What examples expected and no message says any more: easily overlooked in a difference."""
+    from broker.mapping.trials.examples import lost
+
+    for each in former:
+        for what in lost(each):
+            yield f"gone: {what} comes out no more  {each.mapping}: {each.title}"
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -118,7 +129,7 @@ def _difference(difference: Difference) -> str:
 
 
 def _shown(value: Any) -> str:
-    from broker.mapping.examples import as_text
+    from broker.mapping.trials.examples import as_text
 
     return f"'{as_text(value)}'" if value not in (None, "") else "nothing"
 

@@ -22,7 +22,7 @@ def functions(
     as_json: AsJson = False,
 ) -> None:
     """List the functions of mapping expressions, each with an example."""
-    from broker.mapping import reference
+    from broker.mapping.trials import reference
 
     if markdown:
         typer.echo(reference.markdown(), nl=False)

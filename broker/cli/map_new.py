@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
+from broker.cli.corpus import only_message
 from broker.cli.mappings import (
     NEGATIVE,
     AsJson,
     MappingsOption,
-    bundle_of,
-    configured,
+    PortOption,
+    bundle_meant,
     print_json,
 )
 
 if TYPE_CHECKING:
     from broker.mapping.bundle import Bundle
-    from broker.mapping.trying import Trial
+    from broker.mapping.trials.starting import Sketch
 
 EXAMPLES = "examples"
 
@@ -36,19 +37,25 @@ def new(
         typer.Option("--out", help="Write the mapping here and the sample beside; else print it."),
     ] = None,
     mappings: MappingsOption = None,
+    port: PortOption = 0,
     as_json: AsJson = False,
     config: ConfigOption = None,
 ) -> None:
     """Begin an overlay for a sender; 1 when no mapping accepts its message, or one is for it."""
-    from broker.mapping.starting import name_of, sender_of, starter
+    from broker.mapping.trials.starting import ANY, name_of, sender_of, starter
 
-    bundle = bundle_of(mappings or configured(load_settings(config)))
-    raw, trial = _tried(bundle, sample)
+    bundle = bundle_meant(mappings, load_settings(config))
+    raw, sketch = _sketched(bundle, sample, port)
+    trial = sketch.trial
     if trial.header is None or trial.inbound is None or trial.message is None:
         typer.echo(f"{sample}: {trial.refusal}", err=True)
         raise typer.Exit(NEGATIVE)
     sender = sender_of(trial.header)
-    if sender in trial.inbound.senders:
+    if sender == (ANY, ANY) and not port:
+        fact = f"{sample} names no sender (MSH-3, MSH-4): a mapping for it needs the port"
+        raise typer.BadParameter(f"{fact} of a listener of its own", param_hint="--port")
+    anybody = sender == (ANY, ANY) and port not in trial.inbound.ports
+    if sender in trial.inbound.senders and not anybody:
         named = "|".join(sender)
         typer.echo(f"{trial.inbound.name} is for {named} already: change that mapping", err=True)
         raise typer.Exit(NEGATIVE)
@@ -58,7 +65,7 @@ def new(
         raise typer.BadParameter(fact, param_hint="--out")
     name = out.stem if out else name_of(trial.header)
     example = f"{EXAMPLES}/{name}.hl7"
-    text = starter(trial, name, base.stem, example)
+    text = starter(sketch, name, base.stem, example)
     if out:
         _write(out, text, out.parent / example, raw)
     if as_json:
@@ -71,26 +78,18 @@ def new(
 
 def _reaches(out: Path, base: Path) -> bool:
     """Whether `extends` finds the base from there: it is shipped, or in the same folder."""
-    from broker.mapping.overlaying import SHIPPED
+    from broker.mapping.files.overlaying import SHIPPED
 
     return (SHIPPED / base.name).is_file() or out.parent.resolve() == base.parent.resolve()
 
 
-def _tried(bundle: Bundle, sample: Path) -> tuple[bytes, Trial]:
+def _sketched(bundle: Bundle, sample: Path, port: int) -> tuple[bytes, Sketch]:
     """The sample and what examples of it would give, at their fixed time."""
-    from broker.cli.corpus import messages_in
-    from broker.mapping.examples import RECEIVED, SITE_ZONE
-    from broker.mapping.trying import try_message
+    from broker.mapping.trials.examples import RECEIVED, SITE_ZONE
+    from broker.mapping.trials.starting import sketched
 
-    try:
-        messages = list(messages_in(sample.read_bytes()))
-    except OSError as error:
-        raise typer.BadParameter(f"{sample}: {error.strerror}", param_hint="--from") from error
-    if len(messages) != 1:
-        fact = f"{sample} holds {len(messages)} messages, one is needed"
-        raise typer.BadParameter(fact, param_hint="--from")
-    raw = messages[0]
-    return raw, try_message(bundle, raw, received=RECEIVED, site_zone=SITE_ZONE)
+    raw = only_message(sample, "--from")
+    return raw, sketched(bundle, raw, received=RECEIVED, site_zone=SITE_ZONE, port=port)
 
 
 def _write(out: Path, text: str, example: Path, raw: bytes) -> None:

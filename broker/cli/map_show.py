@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, configured, print_json
+from broker.cli.mappings import NEGATIVE, AsJson, configured, existing, print_json
 from broker.cli.outline import printable
 
 if TYPE_CHECKING:
-    from broker.mapping.showing import Shown
+    from broker.mapping.trials.showing import Shown
 
 
 def register(verbs: typer.Typer) -> None:
@@ -31,15 +31,18 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show a mapping and what it replaces; 1 when it cannot be read."""
-    from broker.mapping import showing
-    from broker.mapping.document import Complaints
-    from broker.mapping.overlaying import read_layers
+    from broker.mapping.files.overlaying import read_layers
+    from broker.mapping.text.nodes import Complaints
+    from broker.mapping.trials import showing
 
     try:
         layered = read_layers(_file(mapping, config))
     except Complaints as mistakes:
         typer.echo(str(mistakes), err=True)
         raise typer.Exit(NEGATIVE) from None
+    if wrong := [each for each in layered.complaints if each.severity == "error"]:
+        typer.echo(str(Complaints(wrong)), err=True)
+        raise typer.Exit(NEGATIVE)
     lines = showing.effective(layered) if effective else showing.own(layered)
     if as_json:
         print_json([asdict(line) for line in lines])
@@ -50,13 +53,18 @@ def show(
 
 def _file(mapping: str, config: Path | None) -> Path:
     """The file itself, or the one of this name beside the configured mappings or shipped."""
-    from broker.mapping.overlaying import SHIPPED, SUFFIX
+    from broker.mapping.files.overlaying import SHIPPED, SUFFIX
+    from broker.mapping.text.nearest import did_you_mean
 
     if mapping.endswith(SUFFIX):
+        existing([Path(mapping)], "MAPPING")
         return Path(mapping)
     folders = (configured(load_settings(config)), SHIPPED)
-    found = (folder / f"{mapping}{SUFFIX}" for folder in folders)
-    return next((path for path in found if path.is_file()), Path(mapping))
+    known = {path.stem: path for folder in reversed(folders) for path in folder.glob(f"*{SUFFIX}")}
+    if mapping not in known and not Path(mapping).is_file():
+        hint = did_you_mean(mapping, known) or f"there are: {', '.join(sorted(known))}"
+        raise typer.BadParameter(f"there is no mapping '{mapping}'; {hint}", param_hint="MAPPING")
+    return known.get(mapping, Path(mapping))
 
 
 def _lines(lines: Sequence[Shown]) -> Iterator[str]:

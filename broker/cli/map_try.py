@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.corpus import messages_in
+from broker.cli.corpus import bytes_of, only_message
+from broker.cli.explaining import MADE_OF, near, outcome_lines, shown, unfinished_lines
+from broker.cli.map_try_event import event_of, try_event
 from broker.cli.mappings import (
     NEGATIVE,
     AsJson,
     MappingsOption,
-    bundle_of,
-    configured,
+    PortOption,
+    bundle_meant,
     print_json,
 )
 from broker.cli.outline import printable
 
 if TYPE_CHECKING:
     from broker.hl7.refusal import Refusal
-    from broker.mapping.applying import Inbound, Leaf, Outcome, Traced
-    from broker.mapping.foreseeing import Foreseen
-    from broker.mapping.trying import Trial
-
-LONGEST_RAW = 60
+    from broker.mapping.bundle import Bundle
+    from broker.mapping.running.applying import Outcome
+    from broker.mapping.trials.foreseeing import Foreseen
+    from broker.mapping.trials.trying import Trial
+    from broker.settings import Settings
 
 
 def register(verbs: typer.Typer) -> None:
@@ -35,8 +37,14 @@ def register(verbs: typer.Typer) -> None:
 
 
 def try_message(
-    message: Annotated[Path, typer.Argument(help="A file with one HL7 message.")],
+    message: Annotated[
+        Path, typer.Argument(help="A file with one HL7 message, or with an event in JSON.")
+    ],
     mappings: MappingsOption = None,
+    port: PortOption = 0,
+    outbound: Annotated[
+        str, typer.Option("--outbound", help="For an event: the mapping that goes out.")
+    ] = "",
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Every step, what stays empty, and what a scanner reads."),
@@ -45,37 +53,55 @@ def try_message(
     config: ConfigOption = None,
 ) -> None:
     """Show what would become of a message, and why; 1 when it would be refused."""
-    from datetime import UTC, datetime
-
-    from broker.mapping.foreseeing import foreseen
-    from broker.mapping.trying import try_message as tried
-
     settings = load_settings(config)
-    bundle = bundle_of(mappings or configured(settings))
-    try:
-        raw = message.read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"{message}: {error.strerror}") from error
-    now = datetime.now(UTC)
-    bare = list(messages_in(raw))
-    trial = tried(
-        bundle, bare[0] if len(bare) == 1 else raw, received=now, site_zone=settings.timezone
-    )
+    bundle = bundle_meant(mappings, settings)
+    if (event := event_of(bytes_of(message))) is not None:
+        try_event(bundle, event, outbound, explain=explain, as_json=as_json)
+        return
+    _try(bundle, only_message(message), settings, port, explain=explain, as_json=as_json)
+
+
+def _try(
+    bundle: Bundle, raw: bytes, settings: Settings, port: int, *, explain: bool, as_json: bool
+) -> None:
+    """Print what would become of a message; exit 1 when all or a part would be refused."""
+    from datetime import datetime
+
+    from broker.mapping.trials.foreseeing import foreseen
+    from broker.mapping.trials.trying import try_message as tried
+
+    now = datetime.now(settings.timezone)  # as the orders door tells the time
+    trial = tried(bundle, raw, received=now, site_zone=settings.timezone, port=port)
     future = foreseen(trial)
     refusal = trial.refusal or _refusal(future)
-    payloads = _answers(trial, refusal, now)
+    payloads = _answers(trial, refusal or future.left_out, now)
+    if trial.header and not port:
+        _tell_of_ports(bundle)
     if as_json:
         print_json(_plain(trial, future, refusal, payloads))
     else:
         for line in _lines(trial, future, refusal, payloads, explain=explain):
             typer.echo(printable(line))
-    if refusal:
+    if refusal or future.left_out:
         raise typer.Exit(NEGATIVE)
+
+
+def _tell_of_ports(bundle: Bundle) -> None:
+    """A message comes to some port; without a word of it the mappings for ports stay aside."""
+    aside = [f"{each.name} ({_listed(each.ports)})" for each in bundle.inbound if each.ports]
+    if aside:
+        typer.echo(
+            f"without --port, mappings for a port are not asked: {', '.join(aside)}", err=True
+        )
+
+
+def _listed(ports: Iterable[int]) -> str:
+    return ", ".join(f"{port}" for port in sorted(ports))
 
 
 def _refusal(future: Foreseen) -> Refusal | None:
     """A refusal of the worklist the way the orders door answers it."""
-    from broker.mapping.refusing import refusal_of
+    from broker.mapping.running.refusing import refusal_of
 
     return refusal_of(future.refused) if future.refused else None
 
@@ -84,8 +110,12 @@ def _answers(trial: Trial, refusal: Refusal | None, now: Any) -> list[str]:
     """The payloads that the sender would get, as text with one segment a line."""
     from broker.hl7.acknowledgement import answers
 
-    payloads = answers(trial.header, refusal, stored=True, control_ids=iter("12"), now=now)
-    return [payload.decode("latin-1").rstrip("\r") for payload in payloads]
+    mode = trial.source.ack if trial.source else "auto"
+    payloads = answers(
+        trial.header, refusal, stored=True, control_ids=iter("12"), now=now, mode=mode
+    )
+    codec = trial.codec or "latin-1"
+    return [payload.decode(codec, "replace").rstrip("\r") for payload in payloads]
 
 
 # lines for people
@@ -105,87 +135,39 @@ def _lines(
         yield f"{kind} {header.control_id} from {header.sender}"
     if trial.mapping:
         repaired = ", although it is labelled otherwise" if trial.repaired else ""
-        yield f"mapping {trial.mapping} ({trial.place}), read as {trial.codec}{repaired}"
+        yield f"mapping {trial.mapping} ({near(trial.place)}), read as {trial.codec}{repaired}"
     for outcome in trial.outcomes:
-        yield from ("", *_outcome_lines(outcome, trial.inbound if explain else None))
+        yield from ("", *outcome_lines(outcome, trial.inbound if explain else None))
     if refusal:
+        if explain and trial.unfinished:
+            yield from ("", *unfinished_lines(trial.unfinished))
         above = ", and nothing of the above is done" if trial.outcomes else ""
         yield from ("", f"refused{above}: {refusal}")
+    elif future.left_out:
+        yield from ("", f"refused in part: {future.left_out}")
+        yield from ("", *_scanner_lines(future, _made(trial)))
+    elif trial.held:
+        yield from ("", *_held_lines(trial))
     elif explain:
-        yield from ("", *_scanner_lines(future))
+        yield from ("", *_scanner_lines(future, _made(trial)))
     yield from ("", *_sender_lines(payloads, explain=explain))
 
 
-def _outcome_lines(outcome: Outcome, explained: Inbound | None) -> Iterator[str]:
-    note = f"   {outcome.line.note}" if outcome.line.note else ""
-    yield f"{outcome.change.location}: {outcome.change.action}   {outcome.line.place}{note}"
-    rows = [(each.keyword, _shown(each.value), _origin(each, explained)) for each in outcome.traced]
-    if explained and outcome.traced:
-        rows += _empty(explained, {each.keyword for each in outcome.traced})
-    widest = max((len(_nested(name)) for name, _, _ in rows), default=0)
-    for name, value, origin in rows:
-        yield f"  {_nested(name):<{widest}}  {value}  {origin}"
-    for warning in outcome.warnings:
-        yield f"  warning: {warning}"
+def _held_lines(trial: Trial) -> Iterator[str]:
+    yield "held: the message is accepted and kept, but is on no list till its codes are in a table"
+    for each in trial.held:
+        yield f"  table '{each.table}' has no '{each.key}': broker unmapped assign"
+    yield "a scanner that asks for everything reads nothing of it"
 
 
-def _empty(inbound: Inbound, filled: set[str]) -> list[tuple[str, str, str]]:
-    """What stays without a value, and which fields were empty or of no use."""
-    from broker.mapping.coverage import leaves
-
-    return [
-        (leaf.name, "—", _emptiness(leaf)) for leaf in leaves(inbound) if leaf.name not in filled
-    ]
+def _made(trial: Trial) -> frozenset[str]:
+    """The attributes that the worklist makes, since no message said them."""
+    said = {each.keyword for outcome in trial.outcomes for each in outcome.traced}
+    silent = {each.keyword for outcome in trial.outcomes for each in outcome.silent}
+    return frozenset(keyword.rpartition("/")[2] for keyword in silent - said) & MADE_OF.keys()
 
 
-def _emptiness(leaf: Leaf) -> str:
-    from broker.worklist.attributes import ROWS
-
-    fields = " ?? ".join(dict.fromkeys(origin.label for origin in leaf.places))
-    place = Path(leaf.place).name
-    row = ROWS.get(leaf.keyword)
-    kind = f"   type {row.returned} in MWL" if row and row.returned in ("1", "1C") else ""
-    return f"← nothing usable in {fields}   {place}{kind}" if fields else f"{place}{kind}"
-
-
-def _nested(keyword: str) -> str:
-    """A keyword inside a sequence the way DICOM prints it: >Modality."""
-    *outer, name = keyword.split("/")
-    return ">" * len(outer) + name
-
-
-def _origin(traced: Traced, explained: Inbound | None) -> str:
-    from broker.worklist.changes import FILLS_GAPS
-
-    raw = traced.raw if len(traced.raw) <= LONGEST_RAW else traced.raw[:LONGEST_RAW] + "…"
-    words = [f"{traced.path} '{raw}'"] if traced.path else []
-    if explained:
-        words = ["".join([*words, *_steps(traced)])] if words or traced.steps else []
-    if traced.rank >= FILLS_GAPS:
-        words.append("default, fills a gap only")
-    elif traced.rank:
-        words.append(f"choice {traced.rank + 1}")
-    return f"← {', '.join(words)}   {Path(traced.place).name}" if words else Path(traced.place).name
-
-
-def _steps(traced: Traced) -> Iterator[str]:
-    for step in traced.steps:
-        result = _shown(step.result)
-        said = f"'{result}'" if step.result else "is in no row"
-        yield f" → {step.call} {said}"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "erased"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
-    if isinstance(value, list):
-        return "\\".join(_shown(each) for each in value)
-    return str(value) if value != "" else "—"
-
-
-def _scanner_lines(future: Foreseen) -> Iterator[str]:
+def _scanner_lines(future: Foreseen, made: frozenset[str]) -> Iterator[str]:
     """The worklist as C-FIND gives it, were this message the first that ever came."""
     count = len(future.answers)
     yield f"a scanner that asks for everything reads {count} item{'s' if count != 1 else ''}"
@@ -193,10 +175,10 @@ def _scanner_lines(future: Foreseen) -> Iterator[str]:
         yield f"  note: {note}"
     for number, answer in enumerate(future.answers, 1):
         yield f"  item {number}"
-        yield from (f"    {line}" for line in _attributes(answer))
+        yield from (f"    {line}" for line in _attributes(answer, made))
 
 
-def _attributes(attributes: dict[str, Any], depth: int = 0) -> Iterator[str]:
+def _attributes(attributes: dict[str, Any], made: frozenset[str], depth: int = 0) -> Iterator[str]:
     """Each attribute with its tag, in the order of tags; those without a value in one line."""
     empty = []
     for keyword in sorted(attributes, key=_tag):
@@ -207,9 +189,10 @@ def _attributes(attributes: dict[str, Any], depth: int = 0) -> Iterator[str]:
         elif isinstance(value, list) and isinstance(value[0], dict):
             yield name
             for item in value:
-                yield from _attributes(item, depth + 1)
+                yield from _attributes(item, made, depth + 1)
         else:
-            yield f"{name}  {_shown(value)}"
+            by = f"  ← made by the worklist of {MADE_OF[keyword]}" if keyword in made else ""
+            yield f"{name}  {shown(value)}{by}"
     if empty:
         yield f"{'>' * depth}without a value: {', '.join(empty)}"
 
@@ -257,16 +240,17 @@ def _plain(
         "codec": trial.codec,
         "repaired": trial.repaired,
         "refusal": str(refusal) if refusal else None,
-        "outcomes": [_outcome(outcome) for outcome in trial.outcomes],
+        "held": [{"table": each.table, "key": each.key} for each in trial.held],
+        "outcomes": [plain_outcome(outcome) for outcome in trial.outcomes],
         "worklist": {"items": list(future.answers), "notes": list(future.notes)},
         "answers": payloads,
     }
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def plain_outcome(outcome: Outcome) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from broker.mapping.trying import unranked
+    from broker.mapping.trials.trying import unranked
 
     origins = [asdict(each) for each in outcome.traced]
     return {
@@ -274,10 +258,11 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "location": outcome.change.location,
         "rule": outcome.line.place,
         "attributes": unranked(outcome.change.attributes),
+        "numbering": outcome.change.numbering or None,
         "warnings": list(outcome.warnings),
         "origins": [{**each, "steps": [_step(step) for step in each["steps"]]} for each in origins],
     }
 
 
-def _step(step: dict[str, Any]) -> dict[str, str]:
-    return {"call": step["call"], "result": _shown(step["result"]) if step["result"] else ""}
+def _step(step: dict[str, Any]) -> dict[str, Any]:
+    return {**step, "result": shown(step["result"]) if step["result"] else ""}

@@ -27,6 +27,24 @@ def outline(order: dict[str, Any]) -> Iterator[str]:
     yield from _messages(order)
 
 
+def outline_of_exam(exam: dict[str, Any]) -> Iterator[str]:
+    """Give the lines of one performed step: how it stands, of what it is, what its scanner said."""
+    yield printable(f"MPPS {exam['sop_instance_uid']}  {exam['status']}")
+    for odd in exam["exceptions"]:
+        yield printable(f"{INDENT}! {odd}")
+    began, changed = moment(exam["began"]), moment(exam["changed"])
+    yield printable(f"{INDENT}from {exam['station']}, began {began}, last heard of {changed}")
+    for of in exam["references"]:
+        step = f"order {of['order']}, procedure {of['procedure']}, step {of['step']}"
+        yield printable(f"{INDENT}{step}: {of['evidence']}")
+    for forgiven in exam["tolerated"]:
+        yield printable(f"{INDENT}tolerated: {forgiven}")
+    if exam["closed"]:
+        yield f"{INDENT}closed: a person has seen to it"
+    yield f"{INDENT}{exam['counted']}"
+    yield from _attributes(exam["attributes"], 1)
+
+
 def printable(text: object) -> str:
     """Make a stored value safe for a terminal: control characters could steer it."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
@@ -40,8 +58,19 @@ def moment(epoch_s: float) -> str:
 def _step(step: dict[str, Any]) -> Iterator[str]:
     yield printable(f"{INDENT * 2}step {step['id']}  {step['status']}")
     yield from _attributes(step["attributes"], 3)
+    for seen in step["received"]:
+        first, last = moment(seen["first"]), moment(seen["last"])
+        said = f"at {first}" if first == last else f"from {first} to {last}"
+        yield printable(f"{INDENT * 3}received by {seen['aet']} {said}")
     for performed in step["mpps"]:
         yield printable(f"{INDENT * 3}MPPS {performed['sop_instance_uid']}  {performed['status']}")
+        if performed.get("series"):
+            said = f"{performed['series']} series with {performed['objects']} objects"
+            yield f"{INDENT * 4}{said}"
+        for each in performed.get("matched_by", ()):
+            yield printable(f"{INDENT * 4}matched by {each}")
+        for each in performed.get("to_look_at", ()):
+            yield printable(f"{INDENT * 4}! {each}")
         yield from _attributes(performed["attributes"], 4)
 
 

@@ -18,6 +18,7 @@ from broker.probe.address import Address, Unreachable, parse_address
 
 if TYPE_CHECKING:
     from broker.probe.scanner import Attributes, Scanner, Status
+    from broker.probe.secure import Secure
 
 NEGATIVE = 1
 
@@ -38,7 +39,8 @@ def _read_address(text: str) -> Address:
         raise typer.BadParameter(str(error)) from error
 
 
-def _option_to(default_port: int) -> typer.models.OptionInfo:
+def option_to(default_port: int) -> typer.models.OptionInfo:
+    """The option that says where the peer listens."""
     example = f"e.g. 127.0.0.1:{default_port}"
     option: typer.models.OptionInfo = typer.Option(
         "--to", parser=_read_address, metavar="HOST:PORT", help=f"The peer, {example}."
@@ -46,33 +48,37 @@ def _option_to(default_port: int) -> typer.models.OptionInfo:
     return option
 
 
-Hl7Peer = Annotated[Address, _option_to(2575)]
-DicomPeer = Annotated[Address, _option_to(11112)]
+Hl7Peer = Annotated[Address, option_to(2575)]
+DicomPeer = Annotated[Address, option_to(11112)]
 Called = Annotated[str, typer.Option(help="The peer's AE title.")]
 Calling = Annotated[str, typer.Option(help="Our AE title.")]
 Deadline = Annotated[float, typer.Option("--deadline", min=0.1, help="Seconds to wait.")]
+Tls = Annotated[
+    str | None,
+    typer.Option(
+        "--tls",
+        metavar="ca=FILE,…",
+        help="Speak TLS: ca=FILE, certificate=FILE, key=FILE, server_name=NAME, commas between; "
+        "'system' trusts the authorities of this machine.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def send(
-    file: Annotated[Path, typer.Argument(help="HL7 messages; - reads standard input.")],
+    files: Annotated[list[Path], typer.Argument(help="HL7 messages; - reads standard input.")],
     to: Hl7Peer,
     deadline: Deadline = 10.0,
+    tls: Tls = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send the messages of a file over MLLP and print the acknowledgements; 1 if one is refused."""
+    """Send the messages of files over MLLP and print the acknowledgements; 1 if one is refused."""
     from broker.probe import ris
 
-    try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}") from error
-    messages = ris.read_messages(raw)
-    if not messages:
-        raise typer.BadParameter(f"{file}: no line begins with MSH and a field separator")
-    with _exit_codes():
-        answers = ris.send(to, messages, deadline_s=deadline)
+    messages = [message for file in files for message in _messages_of(file)]
+    with exit_codes():
+        answers = ris.send(to, messages, deadline_s=deadline, secure=secure(tls))
     if as_json:
         typer.echo(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False))
     else:
@@ -82,46 +88,31 @@ def send(
         raise typer.Exit(NEGATIVE)
 
 
+def _messages_of(file: Path) -> list[bytes]:
+    from broker.probe import ris
+
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}") from error
+    messages = ris.read_messages(raw)
+    if not messages:
+        raise typer.BadParameter(f"{file}: no line begins with MSH and a field separator")
+    return messages
+
+
 @app.command()
 def echo(
-    to: DicomPeer, called: Called = "BROKER", calling: Calling = "PROBE", deadline: Deadline = 10.0
-) -> None:
-    """Verify a DICOM peer with C-ECHO."""
-    with _exit_codes():
-        status = _scanner(to, called, calling, deadline).echo()
-    _end(status, f"{to} answered C-ECHO", as_json=False)
-
-
-@app.command()
-def find(
     to: DicomPeer,
     called: Called = "BROKER",
     calling: Calling = "PROBE",
-    modality: str = "",
-    date: Annotated[str, typer.Option(help="YYYYMMDD, a range, or today.")] = "",
-    patient_id: str = "",
-    patient_name: Annotated[str, typer.Option(help="e.g. 'MUSTER*'")] = "",
-    accession: str = "",
-    station: Annotated[str, typer.Option(help="The scheduled station's AE title.")] = "",
     deadline: Deadline = 10.0,
-    as_json: AsJson = False,
+    tls: Tls = None,
 ) -> None:
-    """Ask for the worklist as a scanner does; 1 when it is empty."""
-    from broker.probe.scanner import worklist_keys
-
-    keys = worklist_keys(
-        modality=modality,
-        date=f"{_now():%Y%m%d}" if date == "today" else date,
-        patient_id=patient_id,
-        patient_name=patient_name,
-        accession=accession,
-        station_ae=station,
-    )
-    with _exit_codes():
-        items = _scanner(to, called, calling, deadline).find(keys)
-    _print_items(items, as_json=as_json)
-    if not items:
-        raise typer.Exit(NEGATIVE)
+    """Verify a DICOM peer with C-ECHO."""
+    with exit_codes():
+        status = _scanner(to, called, calling, deadline, tls).echo()
+    _end(status, f"{to} answered C-ECHO", as_json=False)
 
 
 @mpps.command("start")
@@ -132,16 +123,17 @@ def start(
     called: Called = "BROKER",
     calling: Calling = "PROBE",
     deadline: Deadline = 10.0,
+    tls: Tls = None,
     as_json: AsJson = False,
 ) -> None:
     """Begin the scheduled step of an accession number; prints the MPPS UID for `complete`."""
     from broker.probe.scanner import new_uid, worklist_keys
 
-    scanner = _scanner(to, called, calling, deadline)
+    scanner = _scanner(to, called, calling, deadline, tls)
     uid = new_uid()
-    with _exit_codes():
+    with exit_codes():
         item = _chosen(scanner.find(worklist_keys(accession=accession)), accession, step)
-        status = scanner.mpps_start(item, uid=uid, now=_now())
+        status = scanner.mpps_start(item, uid=uid, now=now())
     _end(status, uid, as_json=as_json)
 
 
@@ -152,11 +144,12 @@ def complete(
     called: Called = "BROKER",
     calling: Calling = "PROBE",
     deadline: Deadline = 10.0,
+    tls: Tls = None,
     as_json: AsJson = False,
 ) -> None:
     """End the step of an MPPS UID as COMPLETED."""
-    with _exit_codes():
-        status = _scanner(to, called, calling, deadline).mpps_complete(uid, now=_now())
+    with exit_codes():
+        status = _scanner(to, called, calling, deadline, tls).mpps_complete(uid, now=now())
     _end(status, f"{uid} COMPLETED", as_json=as_json)
 
 
@@ -168,17 +161,18 @@ def discontinue(
     called: Called = "BROKER",
     calling: Calling = "PROBE",
     deadline: Deadline = 10.0,
+    tls: Tls = None,
     as_json: AsJson = False,
 ) -> None:
     """End the step of an MPPS UID as DISCONTINUED."""
-    with _exit_codes():
-        scanner = _scanner(to, called, calling, deadline)
-        status = scanner.mpps_discontinue(uid, now=_now(), reason=reason)
+    with exit_codes():
+        scanner = _scanner(to, called, calling, deadline, tls)
+        status = scanner.mpps_discontinue(uid, now=now(), reason=reason)
     _end(status, f"{uid} DISCONTINUED", as_json=as_json)
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
+def exit_codes() -> Iterator[None]:
     """69 where the peer is not there or not talking, 1 where it says no."""
     from broker.hl7.refusal import Refusal
     from broker.probe.scanner import QueryFailed
@@ -196,10 +190,21 @@ def _exit_codes() -> Iterator[None]:
         raise typer.Exit(NEGATIVE) from error
 
 
-def _scanner(to: Address, called: str, calling: str, deadline_s: float) -> Scanner:
+def secure(said: str | None) -> Secure | None:
+    """What --tls says; None without it. Exit 2 where files cannot be used."""
+    from broker.probe.secure import read_secure
+    from broker.tls.credentials import Unusable
+
+    try:
+        return read_secure(said) if said else None
+    except (ValueError, Unusable) as problem:
+        raise typer.BadParameter(str(problem), param_hint="--tls") from problem
+
+
+def _scanner(to: Address, called: str, calling: str, deadline_s: float, tls: str | None) -> Scanner:
     from broker.probe.scanner import Scanner
 
-    return Scanner(to, called, calling, deadline_s)
+    return Scanner(to, called, calling, deadline_s, secure=secure(tls))
 
 
 def _chosen(items: list[Attributes], accession: str, step_id: str) -> Attributes:
@@ -217,7 +222,8 @@ def _chosen(items: list[Attributes], accession: str, step_id: str) -> Attributes
     raise typer.Exit(NEGATIVE)
 
 
-def _print_items(items: list[Attributes], *, as_json: bool) -> None:
+def print_items(items: list[Attributes], *, as_json: bool) -> None:
+    """Print worklist items: a table at a terminal, else a line with tabs each, or JSON."""
     from rich.console import Console
 
     from broker.probe.narrator import worklist_rows, worklist_table
@@ -241,5 +247,6 @@ def _end(status: Status, said: str, *, as_json: bool) -> None:
         raise typer.Exit(NEGATIVE)
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """The time on this machine's clock, with its offset."""
     return datetime.now().astimezone()

@@ -1,26 +1,77 @@
 """The tree of commands. Each group's file has `register(app)`, which adds its verbs."""
 
-from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 
 import typer
 
-from broker.cli import bench, demo, look, map, probe, run, schema, status, unmapped
+from broker.cli import (
+    ae,
+    backup,
+    bench,
+    config,
+    conformance,
+    dead,
+    demo,
+    doctor,
+    downtime,
+    find,
+    log,
+    look,
+    map,
+    moving,
+    mpps,
+    outbox,
+    patient,
+    probe,
+    purge,
+    replay,
+    run,
+    schema,
+    selftest,
+    status,
+    trace,
+    unmapped,
+    why,
+)
 
-GROUPS = (run, demo, look, status, unmapped, map, schema, probe, bench)
+GROUPS = (
+    run,
+    demo,
+    look,
+    why,
+    trace,
+    ae,
+    log,
+    replay,
+    dead,
+    outbox,
+    status,
+    doctor,
+    selftest,
+    unmapped,
+    mpps,
+    downtime,
+    patient,
+    moving,
+    backup,
+    purge,
+    conformance,
+    map,
+    schema,
+    config,
+    probe,
+    find,
+    bench,
+)
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Run one command; returns its exit code (0, 1, 2, 69, 75 or 78)."""
-    try:
-        program()(list(arguments), prog_name="broker")
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return 0
-
-
+@cache
 def program() -> typer.Typer:
-    """The whole command line. Groups import what they need when a verb runs, so help is quick."""
+    """The whole command line. Groups import what they need when a verb runs, so help is quick.
+
+    It is built once: groups that register anew would hold every verb once more.
+    """
     app = typer.Typer(
         name="broker",
         no_args_is_help=True,

@@ -1,14 +1,17 @@
-"""`broker run`, and the hidden `broker door` that it starts for each door."""
+"""`broker run`, and the hidden commands of the processes that it starts."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -21,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command("run")(run)
     app.command("door", hidden=True)(door)
+    app.command("forkserver", hidden=True)(forkserver)
 
 
 def run(
@@ -41,15 +45,33 @@ def run(
 
     from broker import roles as supervisor
     from broker.cli import logs
+    from broker.service_manager import ServiceManager
 
     logs.configure(settings.log, door="run")
+    told_to_end, manager = _until_the_supervisor_listens(), ServiceManager(os.environ)
+    gc.enable()
     try:
-        raise typer.Exit(supervisor.run(settings, roles, config=config))
+        code = supervisor.run(
+            settings, roles, config=config, told_to_end=told_to_end, manager=manager
+        )
+        raise typer.Exit(code)
     except supervisor.CannotRun as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(refusal.code) from None
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
+
+
+def _until_the_supervisor_listens() -> Callable[[], bool]:
+    """End at SIGTERM; tells whether it came, for where the exception is lost, as in a finaliser."""
+    told = threading.Event()
+
+    def end(*_: object) -> NoReturn:
+        told.set()
+        sys.exit(os.EX_OK)
+
+    signal.signal(signal.SIGTERM, end)
+    return told.is_set
 
 
 def door(
@@ -61,22 +83,41 @@ def door(
     if role not in DOORS:
         raise typer.Exit(2)
     _end_with_supervisor()
-    settings = load_settings(config)
+    bound = json.loads(os.environ.get("BROKER_BOUND", "{}"))
+    settings = load_settings(config).bound_again(bound)
 
     from broker.cli import logs
-    from broker.mapping.document import Complaints
+    from broker.mapping.text.nodes import Complaints
     from broker.store.executors import StoreUnavailable
+    from broker.tls.credentials import Unusable
 
     logs.configure(settings.log, door=role, instance=instance)
     serve = import_module(f"broker.{role}.door").serve
+    gc.enable()
     try:
         serve(settings, ready=_say_ready, instance=instance)
     except Complaints as mistakes:
         typer.echo(str(mistakes), err=True)
         raise typer.Exit(os.EX_CONFIG) from None
+    except Unusable as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(os.EX_CONFIG) from None
     except (OSError, StoreUnavailable) as trouble:  # a port, the store: the supervisor tries again
         typer.echo(f"{role}: {trouble}", err=True)
         raise typer.Exit(os.EX_TEMPFAIL) from None
+
+
+def forkserver(control: int, roles: list[str]) -> None:
+    """The process that `broker run` has its doors forked from; it asks for them over `control`."""
+    _end_with_supervisor()
+
+    from broker import forkserver as doors
+    from broker.cli import run_command
+
+    def begin(role: str, instance: int) -> int:
+        return run_command(["door", role, "--instance", str(instance)], lasting=True)
+
+    doors.serve(socket.socket(fileno=control), roles, begin)
 
 
 def _end_with_supervisor() -> None:

@@ -14,6 +14,6 @@ def register(app: typer.Typer) -> None:
 
 def schema() -> None:
     """Print the JSON Schema of mapping files, for editors that complete and explain their keys."""
-    from broker.mapping.schema import schema as made
+    from broker.mapping.files.schema import schema as made
 
     typer.echo(json.dumps(made(), ensure_ascii=False, indent=2))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from broker.settings import Settings
 
 
+PEERS = 20
+INVISIBLE = "broker_updates_invisible_steps"
 HOW = ": see `broker unmapped`"
 
 
@@ -30,7 +32,7 @@ def status(as_json: AsJson = False, config: ConfigOption = None) -> None:
     """Show the mappings in force, the doors, and what waits; 1 when orders cannot be taken."""
     settings = load_settings(config)
     health = _looked(settings)
-    report = _report(health)
+    report = {**_report(health), **_redis(settings)}
     if as_json:
         print_json(report)
     else:
@@ -43,28 +45,69 @@ def status(as_json: AsJson = False, config: ConfigOption = None) -> None:
 
 
 def _looked(settings: Settings) -> Health:
-    from broker.console.health import look
     from broker.store import reads
+
+    with opened(settings) as store:
+        store.run(reads.ping())  # away is another finding than unwell
+        return health_of(settings)
+
+
+def health_of(settings: Settings) -> Health:
+    """Look at everything that the store tells; one that is away is a finding."""
+    from broker.console.health import look
     from broker.store.executors import AsyncStore
 
     async def looked() -> Health:
         store = AsyncStore(store_url(settings))
         try:
-            return await look(store, [ris.name for ris in settings.ris], now=time.time())
+            return await look(store, [each.name for each in settings.destinations], now=time.time())
         finally:
             await store.close()
 
-    with opened(settings) as store:
-        store.run(reads.ping())  # away is another finding than unwell
-        return asyncio.run(looked())
+    return asyncio.run(looked())
+
+
+def _redis(settings: Settings) -> dict[str, Any]:
+    """Who is master and how many replicas follow; nothing where Redis is one server."""
+    from dataclasses import asdict
+
+    from broker.store import external
+    from broker.store.stamping import ServerProblem
+
+    if settings.redis.is_ours:
+        return {}
+    try:
+        standing = external.standing(settings.redis.full_url)
+    except ServerProblem as problem:  # gone since we asked it
+        return {"redis": {"master": "", "replicas": 0, "short": True, "troubles": (f"{problem}",)}}
+    return {"redis": asdict(standing)} if standing else {}
 
 
 def _report(health: Health) -> dict[str, Any]:
-    """What /readyz says, and why the last reload failed."""
+    """What /readyz says, why the last reload failed, and how each peer fares."""
+    from broker.console import faring
+
     failed = health.failed_reload
     why = {"at": failed.at, "by": failed.by, "reason": failed.reason} if failed else None
     report: dict[str, Any] = health.report()
-    return {**report, "mappings": {**report["mappings"], "failed_reload": why}}
+    return {
+        **report,
+        "mappings": {**report["mappings"], "failed_reload": why},
+        "worklist": {**report["worklist"], "invisible": invisible(health)},
+        "senders": [each._asdict() for each in faring.senders(health.doors.values())],
+        "aes": [each._asdict() for each in faring.aes(health.doors.values())],
+    }
+
+
+def invisible(health: Health) -> int:
+    """How many steps no known AE can get, as the door that looks for them has told last."""
+    return sum(
+        int(sample.value)
+        for door in health.doors.values()
+        for family in door.families
+        if family.name == INVISIBLE
+        for sample in family.samples
+    )
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
@@ -72,6 +115,10 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
 
     refusal = report["store"]["why"]
     yield f"store     {f'! takes no writes: {refusal}' if refusal else 'takes writes'}"
+    if redis := report.get("redis"):
+        short = "; ! too few, so nothing is acknowledged" if redis["short"] else ""
+        yield f"redis     master {redis['master']}, followed by {redis['replicas']}{short}"
+        yield from (f"          ! {trouble}" for trouble in redis["troubles"])
     mappings = report["mappings"]
     if mappings["version"]:
         since = moment(mappings["since"])
@@ -83,13 +130,45 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield from (f"            {line}" for line in failed["reason"].split("\n"))
     held = report["orders"]["held"]
     yield f"orders    {'! ' if held else ''}{held} wait for a code{HOW if held else ''}"
+    refused = report["orders"]["refused"]
+    yield f"          {refused} could not be applied{': see `broker dead`' if refused else ''}"
     yield f"worklist  {report['worklist']['open_steps']} open steps"
+    if lost := report["worklist"]["invisible"]:
+        yield f"          ! {lost} that no known AE can get: see `broker list --invisible`"
+    if odd := report["mpps"]["exceptions"]:
+        yield f"          ! {odd} exams to look at: see `broker mpps list`"
     for ris, pending in (report["updates"]["pending"] or {}).items():
         yield f"updates   {ris}: {pending} orders wait"
-    yield f"          {report['updates']['dead_letters']} dead letters"
+        updates = report["updates"]
+        if since := updates["paused"].get(ris):
+            yield f"          ! {ris} is paused since {moment(since)}: see `broker outbox`"
+        if since := updates["away"].get(ris):
+            yield f"          ! {ris} cannot be reached since {moment(since)}: see `broker outbox`"
+        if stopped := updates["stopped"].get(ris):
+            yield f"          ! {ris}: {stopped} orders wait for a person: see `broker dead`"
+    dead = report["updates"]["dead_letters"]
+    yield f"          {dead} dead letters{': see `broker dead`' if dead else ''}"
+    yield from _of_peers(report)
     for name, door in report["doors"].items():
         heard = (
             f"heard {door['age_s']:g} s ago" if door["heard"] else f"! silent {door['age_s']:g} s"
         )
         version = f", mappings {door['mappings']}" if "mappings" in door else ""
         yield f"door      {name}: {heard}{version}"
+
+
+def _of_peers(report: dict[str, Any]) -> Iterator[str]:
+    from broker.cli.outline import moment
+
+    for kind, peers, asked in (
+        ("sender", report["senders"], "messages"),
+        ("ae", report["aes"], "queries"),
+    ):
+        for each in peers[:PEERS]:
+            within = f"95 % within {each['within']:g} s" if each["within"] else "some wait long"
+            empty = f", {each['empty']} of them empty" if each["empty"] else ""
+            errors = f", ! {each['errors']} refused" if each["errors"] else ""
+            said = f"{each['answers']} {asked}{empty}{errors}, {within}"
+            yield f"{kind:10}{each['peer']}: last {moment(each['last'])}, {said}"
+        if (more := len(peers) - PEERS) > 0:
+            yield f"{kind:10}and {more} more: see `broker status --json`"

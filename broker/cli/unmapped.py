@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from broker.settings import Settings
     from broker.store.executors import Store
     from broker.store.held import Waiting
+
+STATION = "ScheduledStationAETitle"
 
 app = typer.Typer(
     invoke_without_command=True, help="List the codes that messages wait for; assign them."
@@ -62,27 +64,33 @@ def assign(
         list[str] | None, typer.Option("--set", metavar="COLUMN=VALUE", help="A cell of the row.")
     ] = None,
     modality: Annotated[str, typer.Option(help="The cell in the column for modalities.")] = "",
-    station: Annotated[str, typer.Option(help="The cell in the column for stations.")] = "",
+    station: Annotated[
+        str, typer.Option(help="The same for stations, or a row of the modality's in their table.")
+    ] = "",
     mapping: Annotated[str, typer.Option(help="The mapping meant, where several differ.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Write what DICOM does not know.")] = False,
     as_json: AsJson = False,
     config: ConfigOption = None,
 ) -> None:
     """Write a code into its CSV table, put it in force, and replay what waited; 1 if it fails."""
     from broker.mapping.assigning import CannotAssign
-    from broker.mapping.document import Complaints
+    from broker.mapping.text.nodes import Complaints
 
     settings = load_settings(config)
     said = dict(_cell(text) for text in sets or ())
     short = {name: text for name, text in (("modality", modality), ("station", station)) if text}
     with opened(settings) as store:
         try:
-            sheet, row = _row(store, settings, code, table, mapping, said, short)
-            _put(store, settings, sheet, row)
+            rows = _rows(store, settings, code, table, mapping, said, short)
+            _put(store, settings, rows, force=force)
         except (CannotAssign, Complaints) as wrong:
             refused(wrong, as_json=as_json)
+            if isinstance(wrong, Complaints) and not as_json:
+                fact = "a row goes in force with the whole folder: mend the above"
+                typer.echo(f"no row is written for '{code}': {fact}", err=True)
             raise typer.Exit(NEGATIVE) from None
-        wanted = [each.digest for each in _of_code(_waiting(store), code, sheet.name)]
-    if not as_json:
+        wanted = [each.digest for each in _of_code(_waiting(store), code, rows[0][0].name)]
+    for sheet, row in rows if not as_json else ():
         typer.echo(printable(f"{sheet.file}: {', '.join(row.values())}"))
     _replay(settings, wanted, as_json=as_json)
 
@@ -158,7 +166,7 @@ def _only_table(waiting: Iterable[Waiting], code: str) -> str:
     raise CannotAssign(f"'{code}' {fact}: say --table")
 
 
-def _row(
+def _rows(
     store: Store,
     settings: Settings,
     code: str,
@@ -166,30 +174,54 @@ def _row(
     mapping: str,
     said: dict[str, str],
     short: dict[str, str],
-) -> tuple[Sheet, dict[str, str]]:
-    """The table meant, and the row for a code by column. Raises CannotAssign."""
-    from broker.mapping.assigning import CannotAssign, cells_of, column_for, sheet_of
+) -> list[tuple[Sheet, dict[str, str]]]:
+    """The table meant with the row for a code by column, and what leads to its station.
+
+    Raises CannotAssign.
+    """
+    from broker.mapping.assigning import (
+        CannotAssign,
+        cells_of,
+        column_for,
+        has_column,
+        is_table,
+        sheet_of,
+        station_row,
+    )
 
     waiting = _of_code(_waiting(store), code)
     owners = {mapping} if mapping else _mappings(waiting)
-    name = table or _only_table(waiting, code)
-    sheet = sheet_of(bundle_of(settings.mappings), name, owners)
+    name, bundle = table or _only_table(waiting, code), bundle_of(settings.mappings)
+    if _of_code(waiting, code, name) and not is_table(bundle, name, owners):
+        fact = f"no mapping has the table '{name}' any more in which '{code}' is missing"
+        raise CannotAssign(f"{fact}: `broker unmapped replay` judges afresh what waits for it")
+    sheet = sheet_of(bundle, name, owners)
     if sheet.has(code):
         raise CannotAssign(
             f"{sheet.file} has a row for '{code}': mend it there, then `broker unmapped replay`"
         )
+    station = "" if has_column(sheet, "station") else short.pop("station", "")
     shorthands = {column_for(sheet, option): text for option, text in short.items()}
-    return sheet, cells_of(sheet, code, {**shorthands, **said})
+    row = cells_of(sheet, code, {**shorthands, **said})
+    leads = station_row(bundle, sheet, row, station, owners) if station else None
+    return [(sheet, row), leads] if leads else [(sheet, row)]
 
 
-def _put(store: Store, settings: Settings, sheet: Sheet, row: dict[str, str]) -> None:
-    """Write a row and wait till the doors know it: what comes from then on must not wait as well.
+def _put(
+    store: Store, settings: Settings, rows: Sequence[tuple[Sheet, dict[str, str]]], *, force: bool
+) -> None:
+    """Write rows and wait till the doors know it: what comes from then on must not wait as well.
 
     Raises CannotAssign, Complaints.
     """
     from broker.rollout.assigning import assign as put
 
-    deployed = put(store, settings, sheet, row, by=f"assign ({who()})", at=time.time())
+    by = f"assign ({who()})"
+    deployed, odd = put(store, settings, rows, by=by, at=time.time(), force=force)
+    for each in odd:
+        typer.echo(
+            printable(f"warning: {each.fact}{f' — {each.hint}' if each.hint else ''}"), err=True
+        )
     taken(store, deployed.active.short)
 
 
@@ -202,14 +234,17 @@ def _cell(text: str) -> tuple[str, str]:
 
 def _replay(settings: Settings, digests: list[str], *, as_json: bool) -> None:
     """Replay and print each outcome; exit 1 when something is refused or still waits."""
-    from broker.mapping.document import Complaints
+    from broker.mapping.text.nodes import Complaints
 
-    with opened(settings):
+    with opened(settings) as store:
         try:
             done = asyncio.run(_replayed(settings, digests, as_json=as_json))
         except Complaints as wrong:
             refused(wrong, as_json=as_json)
             raise typer.Exit(NEGATIVE) from None
+        applied = [key for each in done if each.outcome == "applied" for key in each.orders]
+        for line in _standing(store, settings, applied) if applied and not as_json else ():
+            typer.echo(printable(line))
     if as_json:
         print_json([_plain(each) for each in done])
     elif not done:
@@ -218,13 +253,28 @@ def _replay(settings: Settings, digests: list[str], *, as_json: bool) -> None:
         raise typer.Exit(NEGATIVE)
 
 
+def _standing(store: Store, settings: Settings, orders: Iterable[str]) -> Iterator[str]:
+    """The station whose list each step is on now, and whether only a default leads there."""
+    from broker.mapping.assigning import defaulting
+    from broker.store import reads
+
+    bundle = bundle_of(settings.mappings)
+    for order in store.run(reads.orders(orders)).known.orders.values():
+        for _, step in order.steps():
+            station, modality = step.facts.text(STATION), step.facts.text("Modality")
+            yield f"{order.accession}: {modality} on the list of {station or 'no station'}"
+            if tables := defaulting(bundle, station):
+                said = " and ".join(f"'{name}'" for name in tables)
+                yield f"  no row of table {said} leads to a station: {station} is only its default"
+
+
 async def _replayed(settings: Settings, digests: list[str], *, as_json: bool) -> list[Replayed]:
     from broker.cli import logs
     from broker.orders import replaying
 
-    logs.configure(settings.log.model_copy(update={"level": "error"}))  # outcomes are printed
+    logs.configure(settings.log.model_copy(update={"level": "critical"}))  # outcomes are printed
     done = []
-    async for each in replaying.replay(store_url(settings), settings, digests):
+    async for each in replaying.replay_waiting(store_url(settings), settings, digests):
         done.append(each)
         for line in _lines(each) if not as_json else ():
             typer.echo(printable(line))

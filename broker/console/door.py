@@ -42,10 +42,12 @@ def serve(
 async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None]) -> None:
     listening = _listen(settings.console.listen)
     bound = Address(*listening.getsockname()[:2])
-    store = AsyncStore(settings.redis.url)
+    store = AsyncStore(settings.redis.full_url)
     server = _Server(
         uvicorn.Config(
-            application(store, [ris.name for ris in settings.ris]),
+            application(
+                store, [each.name for each in settings.destinations], _test_every_s(settings)
+            ),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -64,6 +66,11 @@ async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None])
                 ready({"console": str(bound)})
     finally:
         await store.close()
+
+
+def _test_every_s(settings: Settings) -> float | None:
+    every = settings.selftest.every
+    return every.total_seconds() if every else None
 
 
 async def _store_answers(store: AsyncStore, server: _Server) -> bool:

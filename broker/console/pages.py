@@ -1,4 +1,4 @@
-"""The pages of the console: /healthz, /readyz and /metrics."""
+"""The pages of the console: /healthz, /readyz, /health/deep and /metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from broker.store.executors import AsyncStore
 NEVER_CACHED = {"Cache-Control": "no-store"}
 
 
-def application(store: AsyncStore, ris: Iterable[str]) -> Starlette:
-    """Build the pages over a store; `ris` names those whose pending messages are shown."""
+def application(
+    store: AsyncStore, ris: Iterable[str], test_every_s: float | None = None
+) -> Starlette:
+    """Build the pages over a store; `ris` names those whose pending messages are shown.
+
+    `test_every_s` is how often the self-test shall have run, None for never.
+    """
     names = tuple(ris)
 
     async def now() -> Health:
@@ -34,10 +39,16 @@ def application(store: AsyncStore, ris: Iterable[str]) -> Starlette:
         status = 503 if health.refusal else 200
         return JSONResponse(health.report(), status_code=status, headers=NEVER_CACHED)
 
+    async def deep(_: Request) -> Response:
+        """Say whether the broker's own order went all the way lately; 503 when it did not."""
+        well, told = (await now()).deep(test_every_s)
+        return JSONResponse(told, status_code=200 if well else 503, headers=NEVER_CACHED)
+
     async def metrics(_: Request) -> Response:
         """Give the metrics of all processes and of the store, in Prometheus' text format."""
         shown = (await now()).exposition()
         return Response(shown, media_type=CONTENT_TYPE_PLAIN_0_0_4, headers=NEVER_CACHED)
 
     pages = (healthz, readyz, metrics)
-    return Starlette(routes=[Route(f"/{page.__name__}", page) for page in pages])
+    routes = [Route(f"/{page.__name__}", page) for page in pages]
+    return Starlette(routes=[*routes, Route("/health/deep", deep)])

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from broker.dicom import pdu
-from broker.dicom.dimse import Assembler, Cancel, DimseRequest, Response, encode_response
+from broker.dicom.dimse import Answers, Assembler, Cancel, DimseRequest, Response, encode_response
 from broker.dicom.negotiation import (
     Agreement,
     AssociationRequest,
+    Negotiated,
     Rejection,
-    Services,
-    agree,
-    read_request,
+    negotiated,
 )
 from broker.dicom.pdu import MalformedPdu, Pdu, PduReader, PduType
 
@@ -179,12 +178,15 @@ class Sizes:
 
     dataset: Mapping[str, int] = field(
         default_factory=lambda: {
-            "C-FIND": 1024 * 1024,
+            "C-FIND": 256 * 1024,
             "N-CREATE": 16 * 1024 * 1024,
             "N-SET": 16 * 1024 * 1024,
             "": 64 * 1024,
         }
     )
+
+
+NOTHING_PENDING: tuple[DimseRequest | None, int, bytes] = (None, 0, b"")
 
 
 class Acceptor:
@@ -193,18 +195,18 @@ class Acceptor:
     def __init__(
         self,
         judge: Callable[[AssociationRequest], Rejection | None],
-        services: Services | None = None,
+        negotiate: Callable[[bytes], Negotiated] = negotiated,
         sizes: Sizes | None = None,
     ) -> None:
         self.state = State.AWAITING_ASSOCIATE
         self._judge_request = judge
-        self._services = services or Services()
+        self._negotiate = negotiate
         self._sizes = sizes or Sizes()
         self._reader = PduReader()
         self._deaf = False
         self._agreement: Agreement | None = None
         self._assembler: Assembler | None = None
-        self._pending: tuple[DimseRequest | None, int, bytes] = (None, 0, b"")
+        self._pending = NOTHING_PENDING
 
     @property
     def established(self) -> bool:
@@ -216,6 +218,11 @@ class Acceptor:
         """The peer has begun a PDU or a message and not ended it."""
         in_message = self._assembler is not None and self._assembler.unfinished
         return self._reader.unfinished or in_message
+
+    @property
+    def held(self) -> int:
+        """Bytes of the PDU and of the message that are not whole yet."""
+        return self._reader.held + (self._assembler.held if self._assembler is not None else 0)
 
     def receive(self, data: bytes) -> list[Event]:
         """Take what the socket gave; return what it means, in order, replies included."""
@@ -240,9 +247,18 @@ class Acceptor:
         max_pdu = self._agreement.max_pdu
         return pdu.data_pdus(request.context_id, command, response.dataset, max_pdu)
 
+    def respond_all(self, request: DimseRequest, answers: Answers) -> bytes:
+        """Return the bytes of several pending responses, in fragments that the peer takes."""
+        if self._agreement is None or not self.established:
+            raise NotEstablished
+        command = self._command(request, Response(answers.status, b""))
+        max_pdu = self._agreement.max_pdu
+        return pdu.data_pdus_of_all(request.context_id, command, answers.datasets, max_pdu)
+
     def _command(self, request: DimseRequest, response: Response) -> bytes:
         """Return the command set; those of a list's pending responses are all the same."""
         if not response.pending:
+            self._pending = NOTHING_PENDING  # an idle association must not keep what it was asked
             return encode_response(request, response)
         asked, status, command = self._pending
         if asked is not request or status != response.status:
@@ -257,12 +273,13 @@ class Acceptor:
         self.state = State.AWAITING_RELEASE_REPLY
         return pdu.release_request()
 
-    def abort(self, reason: int = pdu.REASON_NOT_SPECIFIED) -> bytes:
-        """End the association at once; returns the A-ABORT, or nothing where none is due."""
-        if self.state in (State.CLOSED, State.AWAITING_CLOSE):
+    def abort(self) -> bytes:
+        """End the association at once (AA-1); the A-ABORT, or nothing where none is due."""
+        if self.state in (State.AWAITING_ASSOCIATE, State.CLOSED, State.AWAITING_CLOSE):
+            self._end(self.state, deaf=True)
             return b""
         self._end(State.AWAITING_CLOSE, deaf=True)
-        return pdu.abort(pdu.PROVIDER, reason)
+        return pdu.abort(pdu.USER)
 
     def lost(self) -> None:
         """The transport is gone."""
@@ -294,12 +311,11 @@ class Acceptor:
                 return []
 
     def _judge(self, arrived: Pdu) -> Event:
-        request = read_request(arrived.body)
+        request, agreement = self._negotiate(arrived.body)
         rejection = self._judge_request(request)
         if rejection is not None:
             self._end(State.AWAITING_CLOSE)
             return Rejected(request, rejection, rejection.encode())
-        agreement = agree(request, self._services)
         self._agreement = agreement
         self._assembler = Assembler(agreement.contexts, self._sizes.dataset)
         self.state = State.ESTABLISHED
@@ -318,13 +334,17 @@ class Acceptor:
         return events
 
     def _fault(self, fault: MalformedPdu) -> list[Event]:
-        """AA-1, AA-7 or AA-8: abort, and read no more, for the framing itself may be lost."""
+        """AA-1, AA-7 or AA-8: abort, and read no more, for the framing itself may be lost.
+
+        Before there is an association the abort is the service user's, which has no reason.
+        """
+        source = pdu.USER if self.state is State.AWAITING_ASSOCIATE else pdu.PROVIDER
         self._end(State.AWAITING_CLOSE, deaf=True)
-        return [ProtocolFault(fault.fact, pdu.abort(pdu.PROVIDER, fault.reason))]
+        return [ProtocolFault(fault.fact, pdu.abort(source, fault.reason))]
 
     def _end(self, state: State, *, deaf: bool = False) -> None:
         self.state = state
-        self._deaf = self._deaf or deaf
-        self._assembler = None
-        if self._deaf or state is State.CLOSED:
+        self._deaf = self._deaf or deaf or state is State.CLOSED
+        self._assembler, self._pending = None, NOTHING_PENDING
+        if self._deaf:
             self._reader.clear()

@@ -22,9 +22,12 @@ BACKSLASH = 0x5C
 # Each of these sets the code back to the first character set (PS3.5 §6.1.2.5.3).
 DELIMITERS = {0x09, 0x0A, 0x0C, 0x0D, BACKSLASH}
 NAME_DELIMITERS = DELIMITERS | {0x5E, 0x3D}
-# Without a usable label: UTF-8 is hardly ever right by chance, Latin-1 never fails.
-GUESSES = ("utf-8", "latin-1")
 
+GB_2312 = "iso_ir_58"
+"""pydicom takes it for a codec that writes and reads its own escape sequence, which it does not."""
+TO_GB_2312 = b"\x1b$)A"
+
+_LINES = re.compile(r"([\t\n\f\r]+)")
 _TERM = re.compile(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?(\d+)")
 _ALIASES = {"UTF-8": UTF_8, "UTF8": UTF_8, "ISO_8859-1": "ISO_IR 100", "ISO 8859-1": "ISO_IR 100"}
 
@@ -51,19 +54,25 @@ def _spelled(value: str) -> str:
     return _ALIASES.get(term, term)
 
 
-def decode_text(raw: bytes, terms: tuple[str, ...], *, name: bool = False) -> str:
+def decode_text(
+    raw: bytes, terms: tuple[str, ...], *, name: bool = False, assumed: tuple[str, ...] = ()
+) -> str:
     """Return the text; never fails: a wrong or missing label is guessed past.
 
-    `terms` as of `known_terms`; `name` for PN, whose components reset the code.
+    `terms` as of `known_terms`; `name` for PN, whose components reset the code; `assumed` are the
+    terms of a peer that does not label, taken for what is not UTF-8.
     """
-    if ESCAPE in raw and terms:
-        text = _decode_escaped(raw, terms, NAME_DELIMITERS if name else DELIMITERS)
+    if ESCAPE in raw and (terms or assumed):
+        delimiters = NAME_DELIMITERS if name else DELIMITERS
+        text = _decode_escaped(raw, terms or assumed, delimiters)
         if text is not None:
             return text
     elif raw.isascii():
         return raw.decode("ascii")
+    # Without a usable label: UTF-8 is hardly ever right by chance, Latin-1 never fails.
     labelled = (python_encoding[terms[0]],) if terms and terms[0] not in DEFAULT_REPERTOIRE else ()
-    for codec in (*labelled, *GUESSES):
+    usual = (python_encoding[assumed[0]],) if assumed else ()
+    for codec in (*labelled, "utf-8", *usual, "latin-1"):
         try:
             return raw.decode(codec)
         except UnicodeDecodeError:
@@ -76,7 +85,7 @@ def _decode_escaped(raw: bytes, terms: tuple[str, ...], delimiters: set[int]) ->
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            return decode_bytes(raw, _codecs(terms), delimiters)
+            return decode_bytes(raw, _codecs(terms), delimiters).replace(TO_GB_2312.decode(), "")
         except (UserWarning, ValueError, LookupError):
             return None
 
@@ -102,10 +111,19 @@ def _encode_alone(value: str, codec: str) -> bytes:
 
 
 def _encode_extended(value: str, terms: tuple[str, ...]) -> bytes:
-    """Encode with code extensions, after making sure that nothing becomes a question mark."""
+    """Encode with code extensions, anew in each line (PS3.5 §6.1.2.5.3)."""
+    return b"".join(_encode_line(part, terms) for part in _LINES.split(value))
+
+
+def _encode_line(value: str, terms: tuple[str, ...]) -> bytes:
+    """Encode what no delimiter parts, after making sure that nothing becomes a question mark."""
     if value.isascii():
         return value.encode("ascii")
     codecs = _codecs(terms)
+    if GB_2312 in codecs:
+        others = tuple(codec for codec in codecs if codec != GB_2312)
+        if not all(_has_place(character, others) for character in value):
+            return TO_GB_2312 + value.encode(GB_2312)
     for character in value:
         # pydicom takes the default repertoire for Latin-1 and would write such bytes unescaped.
         in_default = terms[0] in DEFAULT_REPERTOIRE and 0x80 <= ord(character) <= 0xFF

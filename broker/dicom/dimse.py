@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.dicom.pdu import MalformedPdu, Pdv
 
 SUCCESS = 0x0000
+OPTIONAL_ATTRIBUTES = 0x0001
 PENDING = 0xFF00
 PENDING_UNSUPPORTED_KEYS = 0xFF01
 CANCELLED = 0xFE00
@@ -19,6 +20,7 @@ INVALID_ATTRIBUTE_VALUE = 0x0106
 PROCESSING_FAILURE = 0x0110
 DUPLICATE_INSTANCE = 0x0111
 NO_SUCH_INSTANCE = 0x0112
+INVALID_OBJECT_INSTANCE = 0x0117
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 UNRECOGNISED_OPERATION = 0x0211
 
@@ -109,6 +111,14 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """Pending responses that go out together: one status, and a data set each, as in `Response`."""
+
+    status: int
+    datasets: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """A C-CANCEL-RQ for the request that had this Message ID."""
 
@@ -132,6 +142,15 @@ def encode_response(request: DimseRequest, response: Response) -> bytes:
         _tags(ATTRIBUTE_LIST, response.attribute_list),
     ]
     body = b"".join(elements)
+    return _element(GROUP_LENGTH, struct.pack("<I", len(body))) + body
+
+
+def command_set(values: Mapping[int, int | str]) -> bytes:
+    """Return a command set of these elements of group 0000, group length included."""
+    body = b"".join(
+        _us(element, value) if isinstance(value, int) else _uid(element, value)
+        for element, value in sorted(values.items())
+    )
     return _element(GROUP_LENGTH, struct.pack("<I", len(body))) + body
 
 
@@ -171,6 +190,11 @@ class Assembler:
     def unfinished(self) -> bool:
         """A message has begun and not ended."""
         return self._context_id is not None
+
+    @property
+    def held(self) -> int:
+        """Bytes of the unfinished message."""
+        return len(self._command) + len(self._dataset)
 
     def receive(self, fragment: Pdv) -> DimseRequest | Cancel | None:
         """Take one fragment; return the message that it completes. Raises MalformedMessage."""
@@ -219,14 +243,14 @@ def _message(
 ) -> DimseRequest | Cancel:
     kind = _kind(elements)
     if kind == "C-CANCEL":
-        return Cancel(_number(elements, MESSAGE_ID_RESPONDED_TO) or 0)
+        return Cancel(number_of(elements, MESSAGE_ID_RESPONDED_TO) or 0)
     abstract_syntax, transfer_syntax = contexts[context_id]
     return DimseRequest(
         kind=kind,
-        message_id=_number(elements, MESSAGE_ID),
+        message_id=number_of(elements, MESSAGE_ID),
         sop_class=_uid_of(elements, AFFECTED_SOP_CLASS, REQUESTED_SOP_CLASS) or abstract_syntax,
         sop_instance=_uid_of(elements, AFFECTED_SOP_INSTANCE, REQUESTED_SOP_INSTANCE),
-        priority=_number(elements, PRIORITY) or 0,
+        priority=number_of(elements, PRIORITY) or 0,
         dataset=dataset,
         context_id=context_id,
         transfer_syntax=transfer_syntax,
@@ -236,7 +260,7 @@ def _message(
 
 
 def _kind(elements: Mapping[int, bytes]) -> str:
-    code = _number(elements, COMMAND_FIELD)
+    code = number_of(elements, COMMAND_FIELD)
     kind = KINDS.get(code) if code is not None else None
     if kind is None:
         raise MalformedMessage(f"command field {code if code is None else hex(code)} is no request")
@@ -244,13 +268,13 @@ def _kind(elements: Mapping[int, bytes]) -> str:
 
 
 def _announces_dataset(elements: Mapping[int, bytes]) -> bool:
-    announced = _number(elements, DATASET_TYPE)
+    announced = number_of(elements, DATASET_TYPE)
     if announced is None:
         return _kind(elements) in CARRIES_DATASET
     return announced != NO_DATASET
 
 
-def _number(elements: Mapping[int, bytes], element: int) -> int | None:
+def number_of(elements: Mapping[int, bytes], element: int) -> int | None:
     """Return the US value of `element`, tolerating other lengths than 2."""
     value = elements.get(element, b"")
     return int.from_bytes(value[:2], "little") if value else None

@@ -1,16 +1,22 @@
-"""Data sets ↔ plain nested values by DICOM keyword: tolerant inwards, strict outwards."""
+"""Data sets → plain nested values by DICOM keyword: whatever scanners send is read."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
-
-from broker.dicom.charsets import UTF_8, decode_text, encode_text, known_terms
+from broker.dicom.charsets import decode_text, known_terms
+from broker.dicom.dictionary import (
+    BINARY,
+    KNOWN_VRS,
+    LONG_FORM,
+    NUMBERS,
+    SINGLE_VALUED,
+    TEXT,
+    known,
+)
 from broker.dicom.negotiation import EXPLICIT_LITTLE
 
 Attributes = dict[str, Any]
@@ -24,16 +30,12 @@ SEQUENCE_END = 0xFFFEE0DD
 UNDEFINED = 0xFFFFFFFF
 # The worklist nests three deep, MPPS four; nobody gets to exhaust our stack.
 DEEPEST = 16
-
-TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-STRINGS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
-SINGLE_VALUED = frozenset({"LT", "ST", "UR", "UT"})
-INTEGERS = {"US": "<H", "SS": "<h", "UL": "<I", "SL": "<i", "UV": "<Q", "SV": "<q"}
-FLOATS = {"FL": "<f", "FD": "<d"}
-NUMBERS = INTEGERS | FLOATS
-BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-LONG_FORM = BINARY | {"SQ", "SV", "UC", "UR", "UT", "UV"}
-KNOWN_VRS = TEXT | STRINGS | frozenset(NUMBERS) | LONG_FORM | {"AT"}
+# An MPPS of 30,000 images has 90,000 of them; each costs us 5 µs and 100 bytes.
+MOST_PARTS = 200_000
+# A list of 1,000 UIDs has 65 KB; a number becomes a text of fifty bytes.
+LONGEST_VALUE = 256 * 1024
+MOST_VALUES = 10_000
+MOST_TERMS = 16
 
 
 class UnreadableIdentifier(Exception):
@@ -43,15 +45,6 @@ class UnreadableIdentifier(Exception):
         super().__init__(fact)
         self.fact = fact
         self.tag = tag
-
-
-class UnencodableValue(Exception):
-    """A value that no data set can carry; names the keyword, never the value."""
-
-    def __init__(self, keyword: str, fact: str) -> None:
-        super().__init__(f"{keyword}: {fact}")
-        self.keyword = keyword
-        self.fact = fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +63,22 @@ class Identifier:
     unusable: tuple[str, ...] = ()
 
 
-def decode(data: bytes, transfer_syntax: str, only: Collection[str] | None = None) -> Identifier:
+def decode(
+    data: bytes,
+    transfer_syntax: str,
+    only: Collection[str] | None = None,
+    *,
+    assumed: tuple[str, ...] = (),
+) -> Identifier:
     """Read a little endian data set, or its top level keywords `only`. Raises UnreadableIdentifier.
 
+    8-bit text without a label is UTF-8 where it can be, else in `assumed`, else Latin-1.
     Explicit VR is recognised by its bytes, because some devices send what they have not negotiated;
     `transfer_syntax` decides only where the bytes do not.
     """
     explicit = data[4:6] in _VR_BYTES if len(data) >= 8 else transfer_syntax == EXPLICIT_LITTLE
     elements = _Reader(data, explicit, only).data_set(len(data), 0)
-    naming = _Naming()
+    naming = _Naming(known_terms(assumed))
     keys = naming.attributes(elements, ())
     return Identifier(keys, naming.unknown, _charset(elements, ()), tuple(naming.unusable))
 
@@ -111,6 +111,7 @@ class _Reader:
         self._explicit = explicit
         self._only = only
         self._offset = 0
+        self._parts = 0
 
     def data_set(self, end: int | None, depth: int) -> list[_Element]:
         """Read up to `end`, or to an item delimiter where that is None."""
@@ -118,7 +119,9 @@ class _Reader:
             raise UnreadableIdentifier(f"sequences are nested deeper than {DEEPEST}")
         elements: list[_Element] = []
         limit = len(self._data) if end is None else end
-        while end is None or not self._at_end(end):
+        padding = len(self._data) + 1 if end is None else self._padding(end)
+        while self._offset < padding:
+            self._count()
             tag, vr, length = self._header(limit)
             if tag == ITEM_END and end is None:
                 break
@@ -128,18 +131,24 @@ class _Reader:
             element = self._element(tag, vr, length, limit, depth, wanted)
             if wanted:
                 elements.append(element)
+        if end is not None:
+            self._offset = max(self._offset, end)  # an item may be padded too
         return elements
 
-    def _at_end(self, end: int) -> bool:
-        """Whether nothing follows, or only zeros, with which some devices pad."""
-        rest = end - self._offset
-        return rest <= 0 or (
-            self._data.startswith(b"\0\0\0\0"[:rest], self._offset)
-            and not self._data[self._offset : end].strip(b"\0")
-        )
+    def _padding(self, end: int) -> int:
+        """Return where only zeros follow, with which some devices pad; no tag begins there.
+
+        Looked for once a data set: a peer that sends nothing but zeros must not cost their square.
+        """
+        return self._offset + len(self._data[self._offset : end].rstrip(b"\0"))
+
+    def _count(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise UnreadableIdentifier(f"more than {MOST_PARTS} elements and items")
 
     def _wants(self, tag: int) -> bool:
-        return self._only is None or tag == SPECIFIC_CHARACTER_SET or _known(tag)[0] in self._only
+        return self._only is None or tag == SPECIFIC_CHARACTER_SET or known(tag)[0] in self._only
 
     def _header(self, limit: int) -> tuple[int, str, int]:
         """Read tag, VR and length, and stand behind them."""
@@ -161,7 +170,7 @@ class _Reader:
     def _element(
         self, tag: int, vr: str, length: int, limit: int, depth: int, wanted: bool
     ) -> _Element:
-        is_sequence = vr == "SQ" or (vr in ("", "UN") and _known(tag)[1] == "SQ")
+        is_sequence = vr == "SQ" or (vr in ("", "UN") and known(tag)[1] == "SQ")
         if length == UNDEFINED:
             return _Element(tag, "SQ", b"", self._items(None, limit, vr, depth))
         self._need(length, limit, tag)
@@ -177,6 +186,7 @@ class _Reader:
         explicit, self._explicit = self._explicit, self._explicit and vr != "UN"
         items: list[list[_Element]] = []
         while end is None or self._offset < end:
+            self._count()
             self._need(8, limit, None)
             group, element, length = _HEADER.unpack_from(self._data, self._offset)
             self._offset += 8
@@ -205,6 +215,7 @@ class _Reader:
 class _Naming:
     """Gives elements their keywords and values, and notes what had to be left out."""
 
+    assumed: tuple[str, ...] = ()
     unknown: bool = False
     unusable: list[str] = field(default_factory=list)
 
@@ -217,7 +228,7 @@ class _Naming:
                 TRAILING_PADDING,
             ):
                 continue
-            keyword, vr = _known(element.tag)
+            keyword, vr = known(element.tag)
             if keyword:
                 named[keyword] = self._value(element, keyword, vr, terms)
             else:
@@ -230,172 +241,45 @@ class _Naming:
                 self.unusable.append(keyword)
             return [self.attributes(item, terms) for item in element.items or ()]
         said = element.vr if element.vr not in ("", "UN") else vr
-        value = None if element.items is not None else _leaf(element.raw, said, terms)
+        value = None if element.items is not None else self._leaf(element.raw, said, terms)
         if value is None:
             self.unusable.append(keyword)
             return ""
         return value
 
+    def _leaf(self, raw: bytes, vr: str, terms: tuple[str, ...]) -> str | list[str] | None:
+        """Return the value or values as text without padding, or None where they make no sense."""
+        if len(raw) > LONGEST_VALUE:
+            return None
+        if vr in NUMBERS or vr == "AT":
+            return _numbers(raw, vr)
+        if vr in BINARY or vr == "SQ":
+            return None if raw else ""
+        name = vr == "PN"
+        text = decode_text(raw, terms if vr in TEXT else (), name=name, assumed=self.assumed)
+        if vr in SINGLE_VALUED:
+            return text.rstrip("\0 ")
+        if text.count("\\") >= MOST_VALUES:
+            return None
+        values = [value.strip("\0 ") for value in text.split("\\")]
+        return values[0] if len(values) == 1 else values
+
 
 def _charset(elements: Sequence[_Element], inherited: tuple[str, ...]) -> tuple[str, ...]:
     for element in elements:
         if element.tag == SPECIFIC_CHARACTER_SET:
-            return known_terms(element.raw.decode("latin-1").split("\\"))
+            terms = element.raw.decode("latin-1").split("\\", MOST_TERMS)
+            return known_terms(terms[:MOST_TERMS])
     return inherited
-
-
-def _leaf(raw: bytes, vr: str, terms: tuple[str, ...]) -> str | list[str] | None:
-    """Return the value or values as text without padding, or None where they make no sense."""
-    if vr in NUMBERS or vr == "AT":
-        return _numbers(raw, vr)
-    if vr in BINARY or vr == "SQ":
-        return None if raw else ""
-    text = decode_text(raw, terms if vr in TEXT else (), name=vr == "PN")
-    if vr in SINGLE_VALUED:
-        return text.rstrip("\0 ")
-    values = [value.strip("\0 ") for value in text.split("\\")]
-    return values[0] if len(values) == 1 else values
 
 
 def _numbers(raw: bytes, vr: str) -> str | list[str] | None:
     form = "<HH" if vr == "AT" else NUMBERS[vr]
-    if len(raw) % struct.calcsize(form):
+    count, rest = divmod(len(raw), struct.calcsize(form))
+    if rest or count > MOST_VALUES:
         return None
     values = [
         f"{numbers[0]:04X}{numbers[1]:04X}" if vr == "AT" else str(numbers[0])
         for numbers in struct.iter_unpack(form, raw)
     ]
     return values[0] if len(values) == 1 else values or ""
-
-
-# The keywords of the dictionary are some 5,000; peers may send any of 2**32 tags.
-@lru_cache(maxsize=4096)
-def _known(tag: int) -> tuple[str, str]:
-    """Return keyword and VR of a tag; ('', '') for private and unknown ones."""
-    keyword = "" if tag >> 16 & 1 else keyword_for_tag(tag)
-    # "US or SS" and the like: the first is the usual one.
-    return (keyword, dictionary_VR(tag)[:2]) if keyword else ("", "")
-
-
-# Values → bytes
-
-
-def encode(attributes: Mapping[str, Any], transfer_syntax: str, charset: str = "") -> bytes:
-    """Return the data set; (0008,0005) is added where `charset` says one. Raises UnencodableValue.
-
-    `charset` is the value of (0008,0005) as `charset_for` gives it, terms joined by a backslash.
-    Sequences have explicit lengths, which every peer can read.
-    """
-    label = {"SpecificCharacterSet": charset.split("\\")} if charset else {}
-    # A label in `attributes` would be somebody else's: ours is what the bytes really are in.
-    named = {k: v for k, v in attributes.items() if k != "SpecificCharacterSet"}
-    return _data_set({**named, **label}.items(), transfer_syntax, charset)
-
-
-def _data_set(attributes: Iterable[tuple[str, Any]], transfer_syntax: str, charset: str) -> bytes:
-    """Return the encoded attributes in the order of their tags (PS3.5 §7.1)."""
-    return b"".join(
-        encode_element(keyword, value, transfer_syntax, charset)
-        for keyword, value in sorted(attributes, key=lambda attribute: tag_of(attribute[0]))
-    )
-
-
-def encode_element(keyword: str, value: Any, transfer_syntax: str, charset: str = "") -> bytes:
-    """Return one encoded attribute, sequences included. Raises UnencodableValue.
-
-    `value` as in `Identifier.keys`; None and '' are zero length, numbers may be text.
-    """
-    tag, vr = tag_of(keyword), _vr_of(keyword)
-    try:
-        if vr == "SQ":
-            raw = b"".join(_item(item, transfer_syntax, charset) for item in value or ())
-        else:
-            raw = _encode_leaf(value, vr, tuple(charset.split("\\")) if charset else ())
-    except UnicodeError:
-        raise UnencodableValue(keyword, f"a character is not in {charset or 'ASCII'}") from None
-    except (ValueError, TypeError, AttributeError, struct.error):
-        raise UnencodableValue(keyword, f"not a value for VR {vr}") from None
-    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
-    if transfer_syntax != EXPLICIT_LITTLE:
-        return head + struct.pack("<I", len(raw)) + raw
-    if vr in LONG_FORM:
-        return head + vr.encode() + struct.pack("<xxI", len(raw)) + raw
-    if len(raw) > 0xFFFE:
-        raise UnencodableValue(keyword, "longer than 65534 bytes")
-    return head + vr.encode() + struct.pack("<H", len(raw)) + raw
-
-
-def _item(attributes: Mapping[str, Any], transfer_syntax: str, charset: str) -> bytes:
-    """Return one item; it inherits the character set, so that it names none (PS3.5 §7.5.3)."""
-    body = _data_set(attributes.items(), transfer_syntax, charset)
-    return _ITEM_BYTES + struct.pack("<I", len(body)) + body
-
-
-def _encode_leaf(value: Any, vr: str, terms: tuple[str, ...]) -> bytes:
-    values = value if isinstance(value, list | tuple) else [] if value in (None, "") else [value]
-    if vr in INTEGERS:
-        return b"".join(struct.pack(INTEGERS[vr], int(one)) for one in values)
-    if vr in FLOATS:
-        return b"".join(struct.pack(FLOATS[vr], float(one)) for one in values)
-    if vr == "AT":
-        return b"".join(struct.pack("<HH", *divmod(int(str(one), 16), 0x10000)) for one in values)
-    if vr in BINARY:
-        if values:
-            raise ValueError("binary values are not for worklists")
-        return b""
-    charset = terms if vr in TEXT else ()
-    raw = b"\\".join(encode_text(_as_text(one), charset, name=vr == "PN") for one in values)
-    return raw + (b"\0" if vr == "UI" else b" ") * (len(raw) % 2)
-
-
-def _as_text(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str | int | float):
-        raise TypeError("neither text nor a number")
-    return str(value)
-
-
-def charset_for(attributes: Mapping[str, Any], requested: tuple[str, ...]) -> str:
-    """Return the narrowest of ASCII (''), the requested set, 'ISO_IR 192' that carries all text.
-
-    Found out by encoding: nothing ever becomes a question mark. `requested` is an
-    `Identifier.charset`.
-    """
-    texts = [text for text in _texts(attributes) if not text[0].isascii()]
-    if not texts:
-        return ""
-    terms = known_terms(requested)
-    try:
-        for text, name in texts:
-            encode_text(text, terms, name=name)
-    except UnicodeError:
-        return UTF_8
-    return "\\".join(terms)
-
-
-def _texts(attributes: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Yield every text that a character set applies to, and whether it is a person's name."""
-    for keyword, value in attributes.items():
-        vr = _vr_of(keyword)
-        if vr == "SQ":
-            for item in value or ():
-                yield from _texts(item)
-        elif vr in TEXT:
-            values = value if isinstance(value, list | tuple) else [value]
-            yield from ((one, vr == "PN") for one in values if isinstance(one, str))
-
-
-# The callers' keywords come from mapping files and Table K.6-1, so that this stays small.
-@lru_cache(maxsize=4096)
-def tag_of(keyword: str) -> int:
-    """Return the tag of a keyword. Raises UnencodableValue for one that DICOM does not have."""
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        raise UnencodableValue(keyword, "no such keyword in the DICOM dictionary")
-    return tag
-
-
-@lru_cache(maxsize=4096)
-def _vr_of(keyword: str) -> str:
-    return dictionary_VR(tag_of(keyword))[:2]

@@ -13,6 +13,7 @@ from broker.dicom.pdu import OUR_MAX_PDU, MalformedPdu, PduType, associate_rejec
 VERIFICATION = "1.2.840.10008.1.1"
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 MODALITY_PERFORMED_PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
+MPPS_RETRIEVE = "1.2.840.10008.3.1.2.3.4"
 IMPLICIT_LITTLE = str(ImplicitVRLittleEndian)
 EXPLICIT_LITTLE = str(ExplicitVRLittleEndian)
 
@@ -20,7 +21,7 @@ EXPLICIT_LITTLE = str(ExplicitVRLittleEndian)
 IMPLEMENTATION_CLASS = "2.25.180116391437523406229837016420311190423"
 IMPLEMENTATION_VERSION = "BROKER"
 
-APPLICATION_CONTEXT = b"1.2.840.10008.3.1.1.1"
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 APPLICATION_CONTEXT_ITEM = 0x10
 CONTEXT_RQ_ITEM = 0x20
 CONTEXT_AC_ITEM = 0x21
@@ -32,6 +33,7 @@ IMPLEMENTATION_CLASS_ITEM = 0x52
 IMPLEMENTATION_VERSION_ITEM = 0x55
 EXTENDED_NEGOTIATION_ITEM = 0x56
 FIXED_BYTES = 68
+MOST_CONTEXTS = 128  # their IDs are the odd numbers of one byte (PS3.8 §9.3.2.2)
 ACCEPTANCE = 0
 ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
@@ -54,7 +56,8 @@ class Proposal:
 class AssociationRequest:
     """An A-ASSOCIATE-RQ. AE titles are without padding, 8-bit ones read as Latin-1.
 
-    `max_pdu` is what the peer can take (0 = any size); `extended` is SOP class → application
+    `max_pdu` is what the peer can take (0 = any size); `application_context` names the protocol
+    that it speaks, '' where it does not say. `extended` is SOP class → application
     information; `raw_titles` is echoed in the answer.
     """
 
@@ -67,6 +70,7 @@ class AssociationRequest:
     implementation_class: str
     implementation_version: str
     raw_titles: bytes
+    application_context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +89,43 @@ class Rejection:
 
 CALLED_AE_UNKNOWN = Rejection(1, 1, 7, "called AE title not recognized")
 CALLING_AE_UNKNOWN = Rejection(1, 1, 3, "calling AE title not recognized")
+CALLING_AE_ELSEWHERE = Rejection(1, 1, 3, "calling AE title not from its address")
+CALLING_AE_UNPROVEN = Rejection(1, 1, 3, "calling AE title not that of its certificate")
 LIMIT_REACHED = Rejection(2, 3, 2, "local limit exceeded")
+APPLICATION_CONTEXT_UNKNOWN = Rejection(1, 1, 2, "application context name not supported")
 PROTOCOL_VERSION_UNKNOWN = Rejection(1, 2, 2, "protocol version not supported")
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who may associate: None is anybody. Titles are compared without regard to case."""
+    """Which AE titles may be called (None is any), and how a title has to be written.
+
+    `odd_titles`: padding with NUL, 8-bit and control characters are no reason to refuse;
+    `any_case`: titles are compared without regard to case.
+    """
 
     called_ae: frozenset[str] | None = None
-    calling_ae: frozenset[str] | None = None
+    odd_titles: bool = True
+    any_case: bool = True
 
     def judge(self, request: AssociationRequest) -> Rejection | None:
         """Return why `request` is refused, or None."""
         if not request.protocol_version & 1:
             return PROTOCOL_VERSION_UNKNOWN
-        if not _listed(request.called_ae, self.called_ae):
+        if request.application_context != APPLICATION_CONTEXT:
+            return APPLICATION_CONTEXT_UNKNOWN
+        called, calling = request.raw_titles[:16], request.raw_titles[16:32]
+        if not self._named(request.called_ae) or not self._well_formed(called):
             return CALLED_AE_UNKNOWN
-        if not _listed(request.calling_ae, self.calling_ae):
-            return CALLING_AE_UNKNOWN
-        return None
+        return None if self._well_formed(calling) else CALLING_AE_UNKNOWN
 
+    def _named(self, title: str) -> bool:
+        if self.called_ae is None or title in self.called_ae:
+            return True
+        return self.any_case and title.upper() in {known.upper() for known in self.called_ae}
 
-def _listed(title: str, titles: frozenset[str] | None) -> bool:
-    return titles is None or title.upper() in {known.upper() for known in titles}
+    def _well_formed(self, raw: bytes) -> bool:
+        return self.odd_titles or all(0x20 <= byte < 0x7F for byte in raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +145,27 @@ class Agreement:
     """What both sides hold to: context ID → (abstract syntax, transfer syntax), and our answer.
 
     `max_pdu` is the peer's (0 = any); `answer` is the A-ASSOCIATE-AC PDU;
-    `rejected` counts contexts.
+    `rejected` counts contexts; `fuzzy` and `zoned` are what was agreed on for worklist queries.
     """
 
     contexts: Mapping[int, tuple[str, str]]
     max_pdu: int
     rejected: int
     answer: bytes
+    fuzzy: bool = False
+    zoned: bool = False
+
+
+Negotiated = tuple[AssociationRequest, Agreement]
+
+
+def negotiated(body: bytes, services: Services | None = None) -> Negotiated:
+    """Read the body of an A-ASSOCIATE-RQ, and agree; whether it is let in is no question here.
+
+    The same bytes always give the same. Raises MalformedPdu.
+    """
+    request = read_request(body)
+    return request, agree(request, services or Services())
 
 
 def read_request(body: bytes) -> AssociationRequest:
@@ -142,14 +173,20 @@ def read_request(body: bytes) -> AssociationRequest:
     if len(body) < FIXED_BYTES:
         raise MalformedPdu(f"an A-ASSOCIATE-RQ of {len(body)} bytes")
     contexts: list[Proposal] = []
-    user_information = b""
+    application_context, user_information = "", b""
     for kind, item in _items(body[FIXED_BYTES:]):
         if kind == CONTEXT_RQ_ITEM:
             contexts.append(_proposal(item))
+        elif kind == APPLICATION_CONTEXT_ITEM:
+            application_context = _word(item[4:])
         elif kind == USER_INFORMATION_ITEM:
             user_information = item[4:]
     if not contexts:
         raise MalformedPdu("an A-ASSOCIATE-RQ without presentation contexts")
+    if len(contexts) > MOST_CONTEXTS:
+        raise MalformedPdu(f"an A-ASSOCIATE-RQ with {len(contexts)} presentation contexts")
+    if len({context.context_id for context in contexts}) < len(contexts):
+        raise MalformedPdu("an A-ASSOCIATE-RQ with two presentation contexts of the same ID")
     user: dict[int, list[bytes]] = {}
     for kind, item in _items(user_information):
         user.setdefault(kind, []).append(item)
@@ -163,6 +200,7 @@ def read_request(body: bytes) -> AssociationRequest:
         implementation_class=_first_word(user.get(IMPLEMENTATION_CLASS_ITEM, [])),
         implementation_version=_first_word(user.get(IMPLEMENTATION_VERSION_ITEM, [])),
         raw_titles=body[4:FIXED_BYTES],
+        application_context=application_context,
     )
 
 
@@ -180,10 +218,49 @@ def agree(request: AssociationRequest, services: Services) -> Agreement:
         items += _item(CONTEXT_AC_ITEM, head + syntax)
     # The reserved fields after the titles are echoed too, as received (PS3.8 Table 9-17).
     body = struct.pack(">Hxx", 1) + request.raw_titles
-    body += _item(APPLICATION_CONTEXT_ITEM, APPLICATION_CONTEXT) + items
-    body += _item(USER_INFORMATION_ITEM, _user_information(request, accepted))
+    body += _item(APPLICATION_CONTEXT_ITEM, APPLICATION_CONTEXT.encode()) + items
+    extension = _worklist_extension(request, accepted)
+    body += _item(USER_INFORMATION_ITEM, _user_information(extension))
     answer = encode_pdu(PduType.ASSOCIATE_AC, body)
-    return Agreement(accepted, request.max_pdu, len(request.contexts) - len(accepted), answer)
+    rejected = len(request.contexts) - len(accepted)
+    fuzzy, zoned = extension[2:3] == b"\1", extension[3:4] == b"\1"
+    return Agreement(accepted, request.max_pdu, rejected, answer, fuzzy, zoned)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepting:
+    """What a peer has accepted of what we proposed: context IDs, and its largest PDU (0 = any)."""
+
+    contexts: tuple[int, ...]
+    max_pdu: int
+
+
+def associate_request(
+    proposals: Mapping[int, tuple[str, str]], *, calling: str, called: str
+) -> bytes:
+    """Return an A-ASSOCIATE-RQ; a proposal is abstract and transfer syntax by context ID."""
+    body = struct.pack(">Hxx", 1)
+    body += called.encode("latin-1").ljust(16) + calling.encode("latin-1").ljust(16) + bytes(32)
+    body += _item(APPLICATION_CONTEXT_ITEM, APPLICATION_CONTEXT.encode())
+    for number, (abstract, transfer) in proposals.items():
+        syntaxes = _item(ABSTRACT_SYNTAX_ITEM, abstract.encode())
+        syntaxes += _item(TRANSFER_SYNTAX_ITEM, transfer.encode())
+        body += _item(CONTEXT_RQ_ITEM, struct.pack(">Bxxx", number) + syntaxes)
+    body += _item(USER_INFORMATION_ITEM, _user_information(b""))
+    return encode_pdu(PduType.ASSOCIATE_RQ, body)
+
+
+def read_acceptance(body: bytes) -> Accepting:
+    """Read the body of an A-ASSOCIATE-AC. Raises MalformedPdu."""
+    contexts: list[int] = []
+    max_pdu = 0
+    for kind, item in _items(body[FIXED_BYTES:]):
+        if kind == CONTEXT_AC_ITEM and len(item) >= 8 and item[6] == ACCEPTANCE:
+            contexts.append(item[4])
+        elif kind == USER_INFORMATION_ITEM:
+            inside = [part for inner, part in _items(item[4:]) if inner == MAXIMUM_LENGTH_ITEM]
+            max_pdu = _max_pdu(inside)
+    return Accepting(tuple(contexts), max_pdu)
 
 
 def _choose(proposal: Proposal, services: Services) -> tuple[int, str]:
@@ -197,30 +274,30 @@ def _choose(proposal: Proposal, services: Services) -> tuple[int, str]:
     return TRANSFER_SYNTAXES_NOT_SUPPORTED, IMPLICIT_LITTLE
 
 
-def _user_information(
-    request: AssociationRequest, accepted: Mapping[int, tuple[str, str]]
-) -> bytes:
+def _user_information(extension: bytes) -> bytes:
     """Return our user items; asynchronous operations, roles and identity stay at the defaults."""
     user = _item(MAXIMUM_LENGTH_ITEM, struct.pack(">I", OUR_MAX_PDU))
     user += _item(IMPLEMENTATION_CLASS_ITEM, IMPLEMENTATION_CLASS.encode())
     user += _item(IMPLEMENTATION_VERSION_ITEM, IMPLEMENTATION_VERSION.encode())
-    if MODALITY_WORKLIST in request.extended and _has(accepted, MODALITY_WORKLIST):
-        user += _worklist_extension(request.extended[MODALITY_WORKLIST])
+    if extension:
+        uid = MODALITY_WORKLIST.encode()
+        user += _item(EXTENDED_NEGOTIATION_ITEM, struct.pack(">H", len(uid)) + uid + extension)
     return user
 
 
-def _has(accepted: Mapping[int, tuple[str, str]], sop_class: str) -> bool:
-    return any(abstract_syntax == sop_class for abstract_syntax, _ in accepted.values())
+def _worklist_extension(
+    request: AssociationRequest, accepted: Mapping[int, tuple[str, str]]
+) -> bytes:
+    """Return our answer to an extended negotiation of the worklist, b"" to none (PS3.4 K.5.1).
 
-
-def _worklist_extension(offered: bytes) -> bytes:
-    """Return our extended negotiation item: as many bytes as offered, at most 4 (PS3.4 K.5.1).
-
-    Bytes 1 and 2 are constant; fuzzy person names (3) and time zone adjustment (4) are not done.
+    As many bytes as offered, 3 or 4: two that are constant, fuzzy matching of person names, time
+    zone adjustment. Each is agreed on where it is wanted.
     """
-    uid = MODALITY_WORKLIST.encode()
-    answer = b"\x01\x01\x00\x00"[: max(3, len(offered))]
-    return _item(EXTENDED_NEGOTIATION_ITEM, struct.pack(">H", len(uid)) + uid + answer)
+    offered = request.extended.get(MODALITY_WORKLIST)
+    if offered is None or not any(syntax == MODALITY_WORKLIST for syntax, _ in accepted.values()):
+        return b""
+    wanted = bytes(byte == 1 for byte in (offered + b"\0\0\0")[2:4])
+    return (b"\1\1" + wanted)[: max(3, min(len(offered), 4))]
 
 
 def _proposal(item: bytes) -> Proposal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -30,6 +30,7 @@ SMALLEST_FRAGMENT = 8
 # "Unlimited" (0) still gets pieces of a size that everyone has memory for.
 LARGEST_FRAGMENT = 65_536
 
+USER = 0
 PROVIDER = 2
 REASON_NOT_SPECIFIED = 0
 UNRECOGNISED_PDU = 1
@@ -76,6 +77,11 @@ class PduReader:
     def unfinished(self) -> bool:
         """Bytes of a PDU have come and its end has not."""
         return bool(self._buffer)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the unfinished PDU."""
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> None:
         """Take what the socket gave."""
@@ -134,9 +140,9 @@ def release_reply() -> bytes:
     return encode_pdu(PduType.RELEASE_RP, bytes(4))
 
 
-def abort(source: int = PROVIDER, reason: int = REASON_NOT_SPECIFIED) -> bytes:
-    """Return an A-ABORT (PS3.8 §9.3.8)."""
-    return encode_pdu(PduType.ABORT, bytes((0, 0, source, reason)))
+def abort(source: int = USER, reason: int = REASON_NOT_SPECIFIED) -> bytes:
+    """Return an A-ABORT; only the provider's has a reason (PS3.8 §9.3.8)."""
+    return encode_pdu(PduType.ABORT, bytes((0, 0, source, reason if source == PROVIDER else 0)))
 
 
 def fragments(body: bytes) -> Iterator[Pdv]:
@@ -158,12 +164,34 @@ def data_pdus(context_id: int, command: bytes, dataset: bytes | None, max_pdu: i
 
     Command and data set never share a PDU: some old peers read only the first value of one.
     """
-    room = min(max_pdu, LARGEST_FRAGMENT) - 6 if max_pdu else LARGEST_FRAGMENT - 6
-    room = max(room & ~1, SMALLEST_FRAGMENT)  # fragments are of even length (PS3.8 Annex E)
+    room = _room(max_pdu)
     parts = _fragment(context_id, 1, command, room)
     if dataset is not None:
         parts += _fragment(context_id, 0, dataset, room)
     return b"".join(parts)
+
+
+def data_pdus_of_all(
+    context_id: int, command: bytes, datasets: Sequence[bytes], max_pdu: int
+) -> bytes:
+    """Return the P-DATA-TF PDUs of several messages with the same command, as `data_pdus` would."""
+    room = _room(max_pdu)
+    before = b"".join(_fragment(context_id, 1, command, room))
+    last, pack = 2, P_DATA_HEADER.pack
+    parts: list[bytes] = []
+    for dataset in datasets:
+        size = len(dataset)
+        if size <= room:
+            parts += (before, pack(PduType.P_DATA, size + 6, size + 2, context_id, last), dataset)
+        else:
+            parts += (before, *_fragment(context_id, 0, dataset, room))
+    return b"".join(parts)
+
+
+def _room(max_pdu: int) -> int:
+    """Return how long a fragment may be; it is of even length (PS3.8 Annex E)."""
+    room = min(max_pdu, LARGEST_FRAGMENT) - 6 if max_pdu else LARGEST_FRAGMENT - 6
+    return max(room & ~1, SMALLEST_FRAGMENT)
 
 
 def _fragment(context_id: int, command_bit: int, data: bytes, room: int) -> list[bytes]:

@@ -1,94 +1,26 @@
-"""MSH-18 to text: table 0211 with the labels that senders really use, and what to do about lies."""
+"""A whole message from bytes to text by MSH-18, and by policy where MSH-18 lies or is silent."""
 
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
-from broker.hl7.header import BOM, Header, trim_start
+from broker.hl7 import iso2022
+from broker.hl7.header import BOM, Header, Separators, trim_start
+from broker.hl7.labels import (
+    ASCII,
+    DICOM_CHARSETS,
+    JAPANESE,
+    UNTRANSPORTABLE,
+    chosen,
+    codec_of,
+)
 from broker.hl7.refusal import Location, Refusal
 
 MSH_18: Final = Location("MSH", 1, 18)
-ASCII: Final = "ascii"
-JAPANESE: Final = "iso2022_jp_ext"  # all of IR6, IR13/14, IR87 and IR159 in one codec
-UNTRANSPORTABLE: Final = "utf-16"  # its bytes are full of MLLP's own
-
-# HL7 table 0211 → Python codec; keys are letters and digits only, see _key()
-TABLE_0211: Final[dict[str, str]] = {
-    "ASCII": ASCII,
-    "ISOIR6": ASCII,
-    **{f"8859{part}": f"iso8859_{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
-    "ISOIR14": "shift_jis",
-    "ISOIR87": JAPANESE,
-    "ISOIR159": JAPANESE,
-    "KSX1001": "euc_kr",
-    "GB180302000": "gb18030",
-    "BIG5": "cp950",
-    "UNICODE": "utf-8",
-    "UNICODEUTF8": "utf-8",
-    "UNICODEUTF16": UNTRANSPORTABLE,
-    "UNICODEUTF32": UNTRANSPORTABLE,
-}
-# Labels outside the table, from real messages (hazards: they are sent, so they are read)
-ALIASES: Final[dict[str, str]] = {
-    "USASCII": ASCII,
-    "UTF8": "utf-8",
-    "ISOIR192": "utf-8",
-    "UTF16": UNTRANSPORTABLE,
-    "UTF32": UNTRANSPORTABLE,
-    **{f"ISO8859{part}": f"iso8859_{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15)},
-    **{f"8859{part}": f"iso8859_{part}" for part in (10, 13, 14)},
-    **{f"{word}{page}": f"cp{page}" for page in range(1250, 1259) for word in ("CP", "WINDOWS")},
-    **{f"LATIN{number}": f"iso8859_{number}" for number in (1, 2, 3, 4)},
-    "LATIN5": "iso8859_9",
-    "LATIN9": "iso8859_15",
-    "ISOIR100": "iso8859_1",
-    "ISOIR101": "iso8859_2",
-    "ISOIR109": "iso8859_3",
-    "ISOIR110": "iso8859_4",
-    "ISOIR144": "iso8859_5",
-    "ISOIR127": "iso8859_6",
-    "ISOIR126": "iso8859_7",
-    "ISOIR138": "iso8859_8",
-    "ISOIR148": "iso8859_9",
-    "ISOIR203": "iso8859_15",
-    "ISOIR166": "cp874",
-    "885911": "cp874",
-    "ISO885911": "cp874",
-    "ISOIR13": "shift_jis",
-    "SHIFTJIS": "shift_jis",
-    "SJIS": "cp932",
-    "ISO2022JP": JAPANESE,
-    "ISO2022IR6": ASCII,
-    "ISO2022IR87": JAPANESE,
-    "ISO2022IR159": JAPANESE,
-    "ISO2022IR149": "euc_kr",
-    "EUCKR": "euc_kr",
-    "GB18030": "gb18030",
-    "GBK": "gb18030",
-    "GB2312": "gb18030",
-}
-# Python codec → Specific Character Set (0008,0005) that holds the same text; else ISO_IR 192
-DICOM_CHARSETS: Final[dict[str, str]] = {
-    ASCII: "",
-    "iso8859_1": "ISO_IR 100",
-    "iso8859_2": "ISO_IR 101",
-    "iso8859_3": "ISO_IR 109",
-    "iso8859_4": "ISO_IR 110",
-    "iso8859_5": "ISO_IR 144",
-    "iso8859_6": "ISO_IR 127",
-    "iso8859_7": "ISO_IR 126",
-    "iso8859_8": "ISO_IR 138",
-    "iso8859_9": "ISO_IR 148",
-    "cp874": "ISO_IR 166",
-    "shift_jis": "ISO_IR 13",
-    JAPANESE: "\\ISO 2022 IR 87",
-    "euc_kr": "\\ISO 2022 IR 149",
-    "gb18030": "GB18030",
-}
 # 0x80-0x9F are control characters in ISO 8859: whoever sends them means the code page of Windows
 WINDOWS_TWINS: Final[dict[str, str]] = {
     "iso8859_1": "windows-1252",
@@ -101,11 +33,16 @@ WINDOWS_TWINS: Final[dict[str, str]] = {
     "iso8859_8": "windows-1255",
     "iso8859_9": "windows-1254",
 }
-_C1: Final = re.compile(rb"[\x80-\x9f]")
-_ESC: Final = b"\x1b"
-_ISO_2022: Final = re.compile(rb"\x1b(?:\$[@AB]|\$\(D|\([IJ])")
-# HL7's printable shifts into and out of Japanese sets (HL7 2.3 §2.9.2) → the real escape sequences
-_SHIFT: Final = re.compile(rb"\\(M2442|M242844|C2842|C284A|C2849)\\")
+# What senders mean who label a standard set and use what their vendor added to it
+SUPERSETS: Final[dict[str, tuple[str, ...]]] = {
+    "shift_jis": ("cp932",),
+    "euc_kr": ("cp949",),
+    "cp950": ("big5hkscs",),
+    JAPANESE: ("utf-8", "cp932"),
+}
+UTF8: Final = frozenset({"utf-8", "utf8", "utf_8"})
+_C1: Final = bytes(range(0x80, 0xA0))
+_SINGLE_BYTE: Final = ("iso8859_", "cp125")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +67,23 @@ class CharsetPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Text, the codec that it came from, whether the label was wrong, the nearest (0008,0005)."""
+    """Text, the codec that it came from, whether the label was wrong, the nearest (0008,0005).
+
+    `unswitched` tells of an ISO 2022 switch that was not taken back before a delimiter.
+    """
 
     text: str
     codec: str
     repaired: bool
     dicom_charset: str
+    unswitched: bool = False
+
+    @property
+    def oddity(self) -> str:
+        """What had to be mended, as people are told of it; '' where nothing had to."""
+        if self.unswitched:
+            return "ISO 2022 was not switched back before a delimiter"
+        return f"MSH-18 does not fit the bytes, read as {self.codec}" if self.repaired else ""
 
 
 STANDARD_POLICY: Final = CharsetPolicy()
@@ -147,27 +95,54 @@ def decode(raw: bytes, header: Header, policy: CharsetPolicy = STANDARD_POLICY) 
     Raises Refusal AE 103 (unknown label), AR 102 (UTF-16), AE 102 (no codec fits the bytes).
     """
     start = trim_start(raw)
-    if raw is not start and raw.lstrip().startswith(BOM):
-        policy = CharsetPolicy(("utf-8", *policy.unlabelled), policy.fallback, policy.unknown)
-    labelled = _labelled(header.charsets, policy)
-    if labelled is None:
-        return _unlabelled(start, policy, repaired=False)
-    if labelled == ASCII:  # a label that 8-bit bytes or escape sequences prove wrong
-        return _unlabelled(start, policy, repaired=not start.isascii())
-    if labelled == JAPANESE:
-        start = _SHIFT.sub(lambda match: _ESC + bytes.fromhex(match[1][1:].decode()), start)
-    if labelled in WINDOWS_TWINS and not start.isascii() and _C1.search(start):
-        candidates: tuple[str, ...] = ("utf-8", WINDOWS_TWINS[labelled], labelled)
+    labelled = _labelled(header.charsets, policy.unknown)
+    start = iso2022.shifted(start, header.separators.escape)
+    if iso2022.ESC in start and iso2022.SWITCH.search(start):
+        switched = _switched(start, labelled, policy, header.separators)
+        if switched is not None:
+            return switched
+    if raw is not start and raw.lstrip().startswith(BOM):  # the best label there is
+        policy = replace(policy, unlabelled=("utf-8", *policy.unlabelled))
+        labelled = labelled if labelled in UTF8 else None
+    if labelled is None or labelled == ASCII:
+        # ASCII is a label that 8-bit bytes prove wrong
+        candidates, honest = policy.unlabelled, labelled is None or start.isascii()
     else:
-        candidates = (labelled, *policy.fallback)
-    text, codec = _first_fit(start, candidates)
-    return Decoded(text, codec, codec != labelled, _dicom_charset(codec))
+        candidates, honest = _candidates(start, labelled, policy), True
+    text, codec, mixed = _first_fit(start, candidates)
+    lie = not honest or mixed or (labelled not in (None, ASCII) and codec != labelled)
+    silent = labelled in (None, ASCII) and start.isascii()
+    return Decoded(text, codec, lie, "" if silent else _dicom_charset(codec))
 
 
-def _labelled(charsets: Iterable[str], policy: CharsetPolicy) -> str | None:
-    """Return the codec for MSH-18, None when nothing is labelled."""
-    found = [_codec(label, policy) for label in charsets if label and label != '""']
-    if UNTRANSPORTABLE in found:
+def _candidates(raw: bytes, labelled: str, policy: CharsetPolicy) -> tuple[str, ...]:
+    twin = WINDOWS_TWINS.get(labelled)
+    likely = (twin,) if twin else SUPERSETS.get(labelled, ())
+    if twin and not raw.isascii() and any(byte in raw for byte in _C1):
+        return ("utf-8", twin, labelled)
+    if labelled.startswith(_SINGLE_BYTE) and not raw.isascii() and _is_utf8_of(raw, labelled):
+        return ("utf-8", labelled)
+    return (labelled, *likely, *policy.fallback)
+
+
+def _is_utf8_of(raw: bytes, labelled: str) -> bool:
+    """Whether the bytes are UTF-8 of letters that the label has too: no text looks so by chance.
+
+    STRÓŻ in 8859/2 is UTF-8 too, but of a letter that no sender of 8859/2 means.
+    """
+    try:
+        raw.decode("utf-8").encode(labelled)
+    except UnicodeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _labelled(charsets: tuple[str, ...], unknown: str) -> str | None:
+    """Return the codec for MSH-18, None when nothing is labelled. Raises Refusal."""
+    labels = [label for label in charsets if label and label != '""']
+    codec = chosen([_codec(label, unknown) for label in labels])
+    if codec == UNTRANSPORTABLE:
         raise Refusal(
             "UTF-16 and UTF-32 cannot be carried in MLLP blocks",
             code="102",
@@ -175,21 +150,15 @@ def _labelled(charsets: Iterable[str], policy: CharsetPolicy) -> str | None:
             location=MSH_18,
             remedy="send UNICODE UTF-8",
         )
-    if JAPANESE in found:  # alternates are reached by escape sequences, all in one codec
-        return JAPANESE
-    eight_bit = [codec for codec in found if codec != ASCII]
-    if eight_bit:
-        return eight_bit[0]
-    return ASCII if found else None
+    return codec
 
 
-def _codec(label: str, policy: CharsetPolicy) -> str:
-    key = _key(label)
-    codec = TABLE_0211.get(key) or ALIASES.get(key)
+def _codec(label: str, unknown: str) -> str:
+    codec = codec_of(label)
     if codec:
         return codec
-    if policy.unknown != "refuse":
-        return policy.unknown
+    if unknown != "refuse":
+        return unknown
     raise Refusal(
         "character set is not in HL7 table 0211",
         code="103",
@@ -198,31 +167,75 @@ def _codec(label: str, policy: CharsetPolicy) -> str:
     )
 
 
-def _key(label: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "", label.upper())
+def _switched(
+    raw: bytes, labelled: str | None, policy: CharsetPolicy, separators: Separators
+) -> Decoded | None:
+    """Follow ISO 2022 switches; they are 7-bit, so that a fit of another codec proves nothing.
 
-
-def _unlabelled(raw: bytes, policy: CharsetPolicy, *, repaired: bool) -> Decoded:
-    candidates = policy.unlabelled
-    if _ESC in raw and _ISO_2022.search(raw):  # 7-bit, so "valid UTF-8" would prove nothing
-        candidates = (JAPANESE, *candidates)
-    text, codec = _first_fit(raw, candidates)
-    charset = "" if codec != JAPANESE and raw.isascii() else _dicom_charset(codec)
-    return Decoded(text, codec, repaired, charset)
-
-
-def _first_fit(raw: bytes, candidates: Iterable[str]) -> tuple[str, str]:
+    Raises Refusal AE 102 for Japanese that none of them can read: what it says would be garbage.
+    """
+    delimiters = f"{separators.field}{separators.component}{separators.repetition}".encode(
+        "latin-1"
+    )
+    japanese = labelled in (None, ASCII, JAPANESE)
+    before = "shift_jis" if japanese else labelled  # of 8-bit bytes before any switch
+    candidates = (before, "utf-8", *policy.fallback) if japanese else (before, *policy.fallback)
     for codec in candidates:
         try:
-            return raw.decode(codec), codec
+            text, unswitched = iso2022.decode(raw, codec or ASCII, delimiters)
         except UnicodeDecodeError:
             continue
-    raise Refusal(
+        found = JAPANESE if japanese else codec or ASCII
+        # without a label there was nothing to be wrong
+        mended = labelled == ASCII or unswitched
+        return Decoded(text, found, mended, _dicom_charset(found), unswitched)
+    if labelled == JAPANESE:
+        raise _fits_nothing()
+    return None
+
+
+def _first_fit(raw: bytes, candidates: Iterable[str]) -> tuple[str, str, bool]:
+    """The text, its codec, and whether single bytes had to be read by the next codec."""
+    wanted = tuple(candidates)
+    for at, codec in enumerate(wanted):
+        try:
+            return raw.decode(codec), codec, False
+        except UnicodeDecodeError:
+            if codec in UTF8 and (text := _mostly_utf8(raw, wanted[at + 1 :])):
+                return text, codec, True
+    raise _fits_nothing()
+
+
+def _fits_nothing() -> Refusal:
+    return Refusal(
         "the bytes fit no character set that MSH-18 or the source allows",
         code="102",
         location=MSH_18,
         remedy="label the message with the character set that it is in",
     )
+
+
+def _mostly_utf8(raw: bytes, others: Iterable[str]) -> str:
+    """UTF-8 with some bytes of another codec, as where a system cut a character in two; '' if not.
+
+    One such byte must not turn every name of the message into that other codec's letters.
+    """
+    lenient = raw.decode("utf-8", "surrogateescape")
+    strange = [character for character in lenient if "\udc80" <= character <= "\udcff"]
+    proper = sum(character > "\x7f" for character in lenient) - len(strange)
+    if proper < len(strange):
+        return ""
+    for codec in others:
+        try:
+            meant = {ord(each): _alone(each, codec) for each in set(strange)}
+        except UnicodeDecodeError:
+            continue
+        return lenient.translate(meant)
+    return ""
+
+
+def _alone(stray: str, codec: str) -> str:
+    return stray.encode("ascii", "surrogateescape").decode(codec)
 
 
 def _dicom_charset(codec: str) -> str:

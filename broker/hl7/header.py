@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
+from broker.hl7.labels import ASCII, reply_codec
 from broker.hl7.refusal import NotHL7
 
 BOM: Final = b"\xef\xbb\xbf"
 BLANK: Final = b" \t\r\n\x00\x0c"  # what peers put between the start byte and MSH
 _START: Final = re.compile(rb"[Mm][Ss][Hh]([^\w\s\x00-\x1f\x7f-\xff])")
 _LINE_END: Final = re.compile(rb"[\r\n]")
+_BEGINNING: Final = 8  # MSH, MSH-1 and the four of MSH-2
+_NO_FIELDS: Final = ("",) * 18
 _LONGEST_LINE: Final = 16 * 1024  # an MSH beyond this is not a header but an attack
 
 
@@ -34,12 +38,13 @@ class Separators:
 STANDARD: Final = Separators()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones are slow to make, and every message has one
 class Header:
     """MSH in the sender's own bytes (Latin-1), so that what is echoed is echoed byte for byte.
 
-    Applications and facilities are the first component (the namespace); `field(n)` is the whole
-    field, escapes and all.
+    Applications and facilities are the first component (the namespace), decoded by MSH-18 as they
+    are names that people write in mappings; `field(n)` is the whole field, escapes and all. One
+    beyond 16 KiB `is_cut`: enough to be answered, not to be believed.
     """
 
     separators: Separators
@@ -59,6 +64,7 @@ class Header:
     application_ack: str
     charsets: tuple[str, ...]
     fields: tuple[str, ...]
+    is_cut: bool = False
 
     @property
     def sender(self) -> str:
@@ -90,6 +96,8 @@ def read_separators(line: str) -> Separators:
         given[at] if at < len(given) else STANDARD.encoding[at] for at in range(4)
     )
     separators = Separators(field, component, repetition, escape, subcomponent)
+    if not f"{field}{separators.encoding}".isprintable():
+        raise NotHL7("MSH-2 has a control character as a separator", remedy="mend MSH-2")
     if len({field, component, repetition, escape, subcomponent}) < 5:
         raise NotHL7("MSH-1 and MSH-2 use one character for two separators", remedy="mend MSH-2")
     return separators
@@ -97,43 +105,58 @@ def read_separators(line: str) -> Separators:
 
 def read_header(raw: bytes) -> Header:
     """Read the MSH line only. Raises NotHL7 when the bytes do not start with one."""
-    line = _header_line(raw)
-    separators = read_separators(line)
+    line, is_cut = _header_line(raw)
+    separators = _separators(line[:_BEGINNING])
     fields = tuple(line.split(separators.field))
-    size = len(fields)
-
-    def value(number: int) -> str:
-        return fields[number - 1] if number <= size else ""
-
-    def first(number: int) -> str:
-        return value(number).split(separators.component, 1)[0].strip()
-
-    kind = value(9).split(separators.component)
-    charsets = value(18).strip()
+    said, component = (*fields, *_NO_FIELDS), separators.component
+    firsts = [
+        text.split(component, 1)[0].strip() if component in text else text.strip()
+        for text in (*said[2:7], *said[10:12], *said[14:16])
+    ]
+    charsets = said[17].strip()
+    labels = [part.strip() for part in charsets.split(separators.repetition)] if charsets else []
+    if not line.isascii():
+        firsts[:4] = [_named(name, tuple(labels)) for name in firsts[:4]]
+    from_application, from_facility, to_application, to_facility, sent, *others = firsts
+    processing_id, version, accept_ack, application_ack = others
+    kind = [each.strip().upper() for each in said[8].split(component)]
     return Header(
-        separators=separators,
-        sending_application=first(3),
-        sending_facility=first(4),
-        receiving_application=first(5),
-        receiving_facility=first(6),
-        sent=first(7),
-        message_type=kind[0].strip().upper(),
-        trigger=kind[1].strip().upper() if len(kind) > 1 else "",
-        structure=kind[2].strip().upper() if len(kind) > 2 else "",
-        control_id=value(10),
-        processing_id=first(11),
-        version=first(12),
-        continuation=value(14).strip(),
-        accept_ack=first(15).upper(),
-        application_ack=first(16).upper(),
-        charsets=tuple(part.strip() for part in charsets.split(separators.repetition))
-        if charsets
-        else (),
-        fields=fields,
+        separators,
+        from_application,
+        from_facility,
+        to_application,
+        to_facility,
+        sent,
+        kind[0],
+        kind[1] if len(kind) > 1 else "",
+        kind[2] if len(kind) > 2 else "",
+        said[9],
+        processing_id,
+        version,
+        said[13].strip(),
+        accept_ack.upper(),
+        application_ack.upper(),
+        tuple(labels),
+        fields,
+        is_cut,
     )
 
 
-def _header_line(raw: bytes) -> str:
+def _named(name: str, labels: tuple[str, ...]) -> str:
+    for codec in (reply_codec(labels) or ASCII, "utf-8", "windows-1252"):
+        try:
+            return name.encode("latin-1").decode(codec)
+        except UnicodeDecodeError:
+            continue
+    return name
+
+
+@lru_cache(maxsize=64)
+def _separators(beginning: str) -> Separators:
+    return read_separators(beginning)
+
+
+def _header_line(raw: bytes) -> tuple[str, bool]:
     start = trim_start(raw[: _LONGEST_LINE + 64])
     if not _START.match(start):
         if b"\x00" in start[:8]:
@@ -141,6 +164,4 @@ def _header_line(raw: bytes) -> str:
         raise NotHL7("block does not start with MSH and a field separator")
     end = _LINE_END.search(start)
     line = start[: end.start()] if end else start
-    if len(line) > _LONGEST_LINE:
-        raise NotHL7("MSH segment is longer than 16 KiB")
-    return line.decode("latin-1")
+    return line[:_LONGEST_LINE].decode("latin-1"), len(line) > _LONGEST_LINE

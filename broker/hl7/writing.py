@@ -26,6 +26,8 @@ class Verbatim(str):
 FieldValue: TypeAlias = "str | list[Component] | Repeated"  # a list holds components
 Line: TypeAlias = tuple[str, Mapping[int, FieldValue]]
 
+_SPECIAL: Final = re.compile(r"[\x00-\x1f\x7f|^~\\&]")
+"""What stands in no field as it is, with the usual separators."""
 _CONTROL: Final = re.compile(r"\r\n|[\x00-\x1f\x7f]")
 
 
@@ -39,12 +41,19 @@ def write(lines: Sequence[Line], separators: Separators = STANDARD) -> str:
     return "".join(_segment(name, fields, separators) + "\r" for name, fields in lines)
 
 
+def written(value: FieldValue, separators: Separators = STANDARD) -> Verbatim:
+    """Return one field as it stands in a message, for many messages that say the same there."""
+    return Verbatim(_field(value, separators))
+
+
 def escape(text: str, separators: Separators = STANDARD) -> str:
     """Return text that means the same inside a field.
 
     Line ends become \\.br\\, other control characters \\Xdd\\: they would end segments or blocks.
     """
-    if isinstance(text, Verbatim):
+    if isinstance(text, Verbatim) or text.isalnum() or not text:
+        return text
+    if separators is STANDARD and not _SPECIAL.search(text):
         return text
     mark = separators.escape
     text = text.replace(mark, f"{mark}E{mark}")  # first, since the others bring it in
@@ -64,18 +73,21 @@ def _control(character: str) -> str:
 
 
 def _segment(name: str, fields: Mapping[int, FieldValue], separators: Separators) -> str:
-    last = max((number for number, value in fields.items() if value), default=0)
-    if name == "MSH":
-        written = [name, separators.encoding]
-        numbers = range(3, last + 1)
-    else:
-        written = [name]
-        numbers = range(1, last + 1)
-    written += [_field(fields.get(number, ""), separators) for number in numbers]
-    return _trimmed(written, separators.field)
+    parts = [name]
+    first, place = 1, 1
+    if name == "MSH":  # MSH-1 is a separator, MSH-2 names the others
+        parts = [name, separators.encoding]
+        first, place = 3, 2
+    said = {number: value for number, value in fields.items() if value and number >= first}
+    parts += [""] * (max(said, default=0) + 1 - first)
+    for number, value in said.items():
+        parts[number - first + place] = _field(value, separators)
+    return _trimmed(parts, separators.field)
 
 
 def _field(value: FieldValue, separators: Separators) -> str:
+    if isinstance(value, Verbatim):  # nearly always
+        return value
     if isinstance(value, Repeated):
         return _trimmed([_repetition(one, separators) for one in value], separators.repetition)
     return _repetition(value, separators)
@@ -84,6 +96,8 @@ def _field(value: FieldValue, separators: Separators) -> str:
 def _repetition(value: str | list[Component], separators: Separators) -> str:
     if isinstance(value, str):
         return escape(value, separators)
+    if len(value) == 1:
+        return _component(value[0], separators)
     return _trimmed([_component(one, separators) for one in value], separators.component)
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.mapping.bundle import Bundle, Loaded
-from broker.mapping.document import decode, did_you_mean
-from broker.mapping.rules import InboundFile, TableRule
-from broker.mapping.tables import ANY_OTHER
+from broker.mapping.files.rules import InboundFile, TableRule
+from broker.mapping.text.document import decode
+from broker.mapping.text.nearest import did_you_mean
+from broker.mapping.values.tables import ANY_OTHER
 
 LONGEST_COMPARED = 64
 NEAR = 3
@@ -69,6 +70,12 @@ def sheet_of(bundle: Bundle, table: str, mappings: Collection[str] = ()) -> Shee
     return next(iter(sheets))
 
 
+def is_table(bundle: Bundle, name: str, mappings: Collection[str]) -> bool:
+    """Whether one of these mappings has a table of this name; none there means any."""
+    named = [each for each in bundle.loaded if each.mapping.name in mappings]
+    return any(name in _tables(each) for each in named or bundle.loaded)
+
+
 def rows_of(bundle: Bundle, table: str, mappings: Collection[str] = ()) -> dict[str, str]:
     """The rows of a table in these mappings, in a file or not, by their keys."""
     found: dict[str, str] = {}
@@ -78,6 +85,17 @@ def rows_of(bundle: Bundle, table: str, mappings: Collection[str] = ()) -> dict[
             found |= _sheet(bundle, owner, table).rows
         found |= rule.rows
     return found
+
+
+def defaulting(bundle: Bundle, value: str) -> list[str]:
+    """The tables that give this value where no row is for a key."""
+    found = {
+        name
+        for loaded in bundle.loaded
+        for name, rule in _tables(loaded).items()
+        if value and (rule.default or rows_of(bundle, name).get(ANY_OTHER)) == value
+    }
+    return sorted(found)
 
 
 def nearest(code: str, rows: Mapping[str, str]) -> dict[str, str]:
@@ -113,15 +131,69 @@ def cells_of(sheet: Sheet, code: str, said: Mapping[str, str]) -> dict[str, str]
 
 def column_for(sheet: Sheet, shorthand: str) -> str:
     """The column that a shorthand (modality, station) means. Raises CannotAssign."""
-    for name in SHORTHANDS[shorthand]:
-        for column in sheet.columns:
-            if column.lower() == name and column not in sheet.key:
-                return column
+    if column := _column(sheet, shorthand):
+        return column
     columns = ", ".join(sheet.columns)
     raise CannotAssign(
         f"table '{sheet.name}' has no column for --{shorthand}; columns of {sheet.file.name}: "
         f"{columns}"
     )
+
+
+def station_row(
+    bundle: Bundle, sheet: Sheet, cells: Mapping[str, str], station: str, mappings: Collection[str]
+) -> tuple[Sheet, dict[str, str]] | None:
+    """The row that leads to a station, for a code whose own table has no column for stations.
+
+    `cells` are the row of the code. None where that leads there already. Raises CannotAssign.
+    """
+    wanted = _stations(bundle, sheet, cells, mappings)
+    if wanted is None:
+        raise CannotAssign(
+            f"{sheet.file.name} has no column for --station, and no table of stations is keyed by "
+            f"{' or '.join(dict.fromkeys((_column(sheet, 'modality') or 'modality', *sheet.key)))}"
+            ": leave --station out, and say it in the mapping (ScheduledStationAETitle)"
+        )
+    stations, key = wanted
+    there = next((v for k, v in stations.rows.items() if same_code(k) == same_code(key)), None)
+    if there == station:
+        return None
+    if there is not None:
+        raise CannotAssign(
+            f"{stations.file} has {there} for every '{key}': mend that row where all go to "
+            f"{station}; for '{cells[sheet.key[0]]}' alone give {sheet.file.name} a column "
+            "'ae_title', and the mapping a table of stations with the same key"
+        )
+    return stations, cells_of(stations, key, {stations.value: station})
+
+
+def _stations(
+    bundle: Bundle, sheet: Sheet, cells: Mapping[str, str], mappings: Collection[str]
+) -> tuple[Sheet, str] | None:
+    """The table of stations in a file, with the key in it: the modality, or the code itself."""
+    by_modality = cells.get(_column(sheet, "modality"), "")
+    for owner in _owners(bundle, sheet.name, mappings):
+        for name, rule in _tables(owner).items():
+            if rule.file is None or rule.value.lower() not in SHORTHANDS["station"]:
+                continue
+            if by_modality and [key.lower() for key in rule.key] == ["modality"]:
+                return _sheet(bundle, owner, name), by_modality
+            if tuple(rule.key) == sheet.key:
+                return _sheet(bundle, owner, name), "|".join(cells[key] for key in sheet.key)
+    return None
+
+
+def _column(sheet: Sheet, shorthand: str) -> str:
+    for name in SHORTHANDS[shorthand]:
+        for column in sheet.columns:
+            if column.lower() == name and column not in sheet.key:
+                return column
+    return ""
+
+
+def has_column(sheet: Sheet, shorthand: str) -> bool:
+    """Whether a table has a column for what a shorthand means."""
+    return bool(_column(sheet, shorthand))
 
 
 def with_row(data: bytes, sheet: Sheet, cells: Mapping[str, str]) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from broker.mapping.applying import Inbound
 from broker.mapping.bundle import Loaded
-from broker.mapping.document import Complaint
+from broker.mapping.running.applying import Inbound
+from broker.mapping.text.nodes import Complaint
 
-Claim = tuple[tuple[str, str], tuple[str, str], str]
-"""Sender, message and HL7 version."""
+Claim = tuple[int, tuple[str, str], tuple[str, str], str]
+"""Port (0 any), sender, message and HL7 version."""
 
 
 def clashes(loaded: Sequence[Loaded]) -> list[Complaint]:
@@ -30,16 +30,35 @@ def _names(loaded: Sequence[Loaded]) -> Iterator[Complaint]:
 def _claims(loaded: Sequence[Loaded]) -> Iterator[Complaint]:
     claims: dict[Claim, Loaded] = {}
     told: set[tuple[object, ...]] = set()
-    for each in loaded:
+    # Last those that say nothing of their own: it is they who have to change.
+    for each in sorted(loaded, key=_inherits_accept):
         if not isinstance(each.mapping, Inbound):
             continue
         mapping = each.mapping
-        for claim in product(mapping.senders, sorted(mapping.messages), mapping.versions):
+        ports = sorted(mapping.ports) or [0]
+        for claim in product(ports, mapping.senders, sorted(mapping.messages), mapping.versions):
             rival = claims.setdefault(claim, each)
-            if rival is each or (each.path, *claim[:2]) in told:
+            if rival is each or (each.path, *claim[:3]) in told:
                 continue
-            told.add((each.path, *claim[:2]))
-            sender, message = "|".join(claim[0]), "^".join(claim[1])
-            fact = f"{message} from {sender} is accepted by {rival.path} as well"
-            hint = "name the sender of one of them, or versions that only one accepts"
+            told.add((each.path, *claim[:3]))
+            if unnamed := _without_accept(each, rival):
+                yield unnamed
+                break
+            port = f" to port {claim[0]}" if claim[0] else ""
+            sender, message = "|".join(claim[1]), "^".join(claim[2])
+            fact = f"{message} from {sender}{port} is accepted by {rival.path} as well"
+            hint = "name the sender or port of one of them, or versions that only one accepts"
             yield each.root.at(["accept"]).complaint(fact, hint)
+
+
+def _inherits_accept(loaded: Loaded) -> bool:
+    return loaded.root.key_source("accept") is not loaded.root.source
+
+
+def _without_accept(loaded: Loaded, rival: Loaded) -> Complaint | None:
+    """An overlay that forgot to say whose messages it is for is told so at its own first line."""
+    if not _inherits_accept(loaded):
+        return None
+    fact = f"accepts the same messages as {rival.path}: it has no 'accept' of its own"
+    hint = "say whose it is for, as accept: {senders: ['EPIC|NORTH']}"
+    return loaded.root.key_complaint("extends", fact, hint)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from broker.mapping.bundle import Bundle
-from broker.mapping.document import Complaint, Complaints
 from broker.mapping.loading import load
+from broker.mapping.text.nodes import Complaint, Complaints
 
 MAX_FILES = 2_000
 MAX_BYTES = 16_000_000

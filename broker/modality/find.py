@@ -3,74 +3,110 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import date
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
+from broker.dicom import dimse
 from broker.dicom.dimse import (
+    CANCELLED,
     IDENTIFIER_DOES_NOT_MATCH,
     OUT_OF_RESOURCES,
-    PENDING,
-    PENDING_UNSUPPORTED_KEYS,
     SUCCESS,
+    UNABLE_TO_PROCESS,
     DimseRequest,
     Response,
 )
-from broker.dicom.identifier import (
-    Identifier,
-    UnencodableValue,
-    UnreadableIdentifier,
-    charset_for,
-    decode,
-    encode,
-)
+from broker.dicom.identifier import UnreadableIdentifier
+from broker.modality.answers import Answer, Answers
+from broker.modality.candidates import BLOCK, Candidates
 from broker.modality.connection import Association
+from broker.modality.kept import Kept
 from broker.modality.metrics import ModalityMetrics
+from broker.modality.plan import Asker, Plan, Plans
+from broker.modality.sightings import Tell, Told, tell_nobody
+from broker.pacing import Pacing
 from broker.store import reads
 from broker.store.executors import AsyncStore, StoreUnavailable
-from broker.worklist.attributes import STEPS
-from broker.worklist.changes import Attributes, text_of
-from broker.worklist.finding import Known
-from broker.worklist.matching import START_DATE, START_TIME, Query
-from broker.worklist.narrowing import narrow
-from broker.worklist.records import LISTED, items
+from broker.worklist import canary
+from broker.worklist.directory import Directory
+from broker.worklist.narrowing import BY_START
+from broker.worklist.profile import Profile
+from broker.worklist.rules import AnswerOrder, Overflow
 
 MODALITY_WORKLIST: Final = "1.2.840.10008.5.1.4.31"
-TURN: Final = 16
-"""Answers encoded before other associations get their turn."""
+BLOCK_BYTES: Final = 128 * 1024
+
+STORE_AWAY: Final = "worklist store is unavailable"
+"""The Error Comment of a query that the store kept from its answer."""
 
 log = structlog.get_logger("modality")
 
 
+class TooMany(Exception):
+    """More answers than a scanner may get; the list is never cut in silence."""
+
+
+class TooOften(Exception):
+    """More queries a second than the AE may ask, by more than can be waited for."""
+
+
+class TooWide(Exception):
+    """More steps to look through than there may be."""
+
+
 @dataclass(frozen=True)
 class Find:
-    """Answers worklist queries; `charsets` says what a calling AE reads, by its title."""
+    """Answers worklist queries as each calling AE's profile wants it; `today` is the site's.
+
+    A query that no index settles is refused where more than `max_candidates` steps had to be looked
+    through. `tell` hears of every query when it is over.
+    """
 
     store: AsyncStore
     metrics: ModalityMetrics
-    max_answers: int
-    charsets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    directory: Directory
+    today: Callable[[], date]
+    tell: Tell = tell_nobody
+    max_candidates: int = 20_000
+    plans: Plans = field(default_factory=Plans)
+    pacing: Pacing = field(default_factory=Pacing)
+    answers: Answers = field(init=False)
+    candidates: Candidates = field(init=False)
+
+    def __post_init__(self) -> None:
+        plans, answers = self.plans, Answers(self.store, self.metrics.left_out)
+        object.__setattr__(self, "answers", answers)
+        object.__setattr__(self, "candidates", Candidates(self.store, answers.heed_reconnection))
+        kept: dict[str, Kept[Any, Any]] = {"plans": plans.plans, "shapes": plans.shapes}
+        kept |= {"answers": answers.encoded, "facts": answers.facts, "steps": answers.steps}
+        self.metrics.watch(kept)
 
     async def __call__(
         self, request: DimseRequest, association: Association
-    ) -> AsyncIterator[Response]:
-        """Give the pending answers in the order of their start, then the final status."""
-        began, count, final = perf_counter(), 0, Response(SUCCESS)
+    ) -> AsyncIterator[Response | dimse.Answers]:
+        """Give the pending answers in the order that the AE wants, then the final status."""
+        began, final = perf_counter(), Response(UNABLE_TO_PROCESS)
+        query, answered = None, list[bytes]()
+        profile = self.directory.profile(association.calling, association.address)
         try:
-            identifier = decode(request.dataset or b"", request.transfer_syntax)
-            query = Query.of(identifier.keys)
-            if unread := [*query.passed_over(), *identifier.unusable]:
-                log.warning("keys passed over", calling=association.calling, keys=unread)
-            for item in await self._matching(query):
-                answer = self._encoded(query, item, identifier, request, association)
-                if answer:
-                    count += 1
-                    yield answer
-                if count % TURN == 0:
-                    await asyncio.sleep(0)  # others, and a C-CANCEL, get their turn
+            await self._turn(association, profile)
+            plan = self._plan(request, association, profile)
+            query = plan.query
+            async with aclosing(self._blocks(plan)) as blocks:
+                async for portion in blocks:
+                    yield dimse.Answers(plan.status, [answer.data for answer in portion])
+                    answered += [answer.member for answer in portion]
+            final = Response(SUCCESS)
+        except GeneratorExit:
+            final = Response(CANCELLED)
+            raise
         except UnreadableIdentifier as fault:
             offending = (fault.tag,) if fault.tag else ()
             final = Response(
@@ -78,73 +114,137 @@ class Find:
             )
         except StoreUnavailable as problem:
             log.error("store unavailable", problem=f"{problem}", calling=association.calling)
-            final = Response(OUT_OF_RESOURCES, error_comment="worklist store is unavailable")
-        except TooMany:
-            comment = f"more than {self.max_answers} answers, narrow the query"
-            final = Response(OUT_OF_RESOURCES, error_comment=comment)
-        self.metrics.find(final.status, count, perf_counter() - began)
+            final = Response(OUT_OF_RESOURCES, error_comment=STORE_AWAY)
+        except (TooMany, TooOften, TooWide) as limit:
+            log.error("list refused", calling=association.calling, reason=f"{limit}")
+            final = Response(OUT_OF_RESOURCES, error_comment=f"{limit}")
+        finally:
+            if association.calling != canary.AE:
+                facts = final.status, len(answered), perf_counter() - began
+                self.metrics.find(*facts)
+                self.metrics.asked(profile.title, association.calling, *facts)
+            syntax = request.transfer_syntax
+            asked = (request.dataset or b"", syntax, query, final.status, answered)
+            self.tell(Told(association, profile, *asked))
         yield final
 
-    async def _matching(self, query: Query) -> list[Attributes]:
-        """Read the candidates slice by slice and match them; sorted by start."""
-        read = await self.store.run(reads.candidates(narrow(query)))
-        found = list(_matching(query, read.known))
-        _report(read.unreadable)
-        for at in range(reads.SLICE, len(read.found), reads.SLICE):
-            if len(found) > self.max_answers:
-                raise TooMany
-            more = await self.store.run(reads.orders(read.found[at : at + reads.SLICE]))
-            found += _matching(query, more.known)
-            _report(more.unreadable)
-        if len(found) > self.max_answers:
-            raise TooMany
-        return sorted(found, key=_start)
+    async def _turn(self, association: Association, profile: Profile) -> None:
+        """Wait where this AE asks too often; who is not in the directory counts by its address."""
+        if (a_second := profile.rules.queries_per_second) is None:
+            return
+        who = profile.title or association.address
+        wait_s = self.pacing.wait_s(who, a_second, asyncio.get_running_loop().time())
+        if wait_s is None:
+            raise TooOften(f"more than {a_second:g} queries a second")
+        await asyncio.sleep(wait_s)
 
-    def _encoded(
-        self,
-        query: Query,
-        item: Attributes,
-        identifier: Identifier,
-        request: DimseRequest,
-        association: Association,
-    ) -> Response | None:
-        """Encode one answer; one that cannot be encoded is left out and reported, not the list."""
-        answer = query.answer(item)
-        requested = self.charsets.get(association.calling, identifier.charset)
-        try:
-            charset = charset_for(answer, requested)
-            data = encode(answer, request.transfer_syntax, charset)
-        except UnencodableValue as fault:
-            accession = text_of(item, "AccessionNumber")
-            log.error(
-                "answer left out", accession=accession, keyword=fault.keyword, fact=fault.fact
+    def _plan(self, request: DimseRequest, association: Association, profile: Profile) -> Plan:
+        asker = Asker(profile, association.fuzzy, association.zoned)
+        plan = self.plans.plan(request.dataset or b"", request.transfer_syntax, asker)
+        if plan.unread:
+            log.warning("keys passed over", calling=association.calling, keys=list(plan.unread))
+        if plan.backwards:
+            log.warning(
+                "range ends before it begins",
+                calling=association.calling,
+                keys=list(plan.backwards),
             )
-            return None
-        whole = query.supported() and not identifier.unknown
-        return Response(PENDING if whole else PENDING_UNSUPPORTED_KEYS, data)
+        return plan
+
+    async def _blocks(self, plan: Plan) -> AsyncGenerator[list[Answer]]:
+        """Give the answers block by block, as they come where there cannot be too many of them.
+
+        Else none goes out before all are known: a scanner must not take a part for the whole.
+        """
+        rules, candidates = plan.profile.rules, self.candidates
+        first = await candidates.first(plan.narrowing, rules.max_answers)
+        if not plan.settled and first.count > self.max_candidates:
+            raise TooWide(f"more than {self.max_candidates} steps to look through, add a key")
+        in_order = plan.narrowing.kind in BY_START and rules.order is AnswerOrder.START
+        if in_order and first.count <= rules.max_answers:
+            async with aclosing(self._ahead(plan, first)) as blocks:
+                async for block in blocks:
+                    for portion in _portions(block):
+                        yield portion
+            return
+        whole = await (self._in_order(plan, first) if in_order else self._sorted(plan, first))
+        whole = self._within_limit(plan, whole)
+        for at in range(0, len(whole), BLOCK):
+            if at:
+                await asyncio.sleep(0)  # others, and a C-CANCEL, get their turn
+            for portion in _portions(whole[at : at + BLOCK]):
+                yield portion
+
+    async def _ahead(self, plan: Plan, first: reads.Members) -> AsyncGenerator[list[Answer]]:
+        """Give the answers of each slice in turn; while one is encoded, the next one is read."""
+        ahead: deque[list[Answer] | asyncio.Task[list[Answer]]] = deque()
+        try:
+            async with aclosing(self.candidates.slices(first)) as slices:
+                async for members in slices:
+                    block = self.answers.of(plan, members, self.today())
+                    ahead.append(block if isinstance(block, list) else asyncio.create_task(block))
+                    if len(ahead) > 1:
+                        yield await _given(ahead.popleft())
+            while ahead:
+                yield await _given(ahead.popleft())
+        finally:
+            for left in ahead:
+                if isinstance(left, asyncio.Task):
+                    left.cancel()
+                    left.add_done_callback(_unheard)
+
+    async def _in_order(self, plan: Plan, first: reads.Members) -> list[Answer]:
+        """Give the answers of an index by start, up to one too many."""
+        found: list[Answer] = []
+        async for members in self.candidates.slices(first):
+            found += await _given(self.answers.of(plan, members, self.today()))
+            if len(found) > plan.profile.rules.max_answers:
+                break
+        return found
+
+    async def _sorted(self, plan: Plan, first: reads.Members) -> list[Answer]:
+        """Give the answers of another index, or in another order; all, or one too many."""
+        rules, today = plan.profile.rules, self.today()
+        found: dict[bytes, Answer] = {}
+        async for members in self.candidates.slices(first):
+            for answer in await self.answers.matching(plan, members, today):
+                # A name has groups; and what changes meanwhile may come again, in its new version.
+                found[reads.stood(answer.member).member] = answer
+            if len(found) > rules.max_answers and rules.over_limit is not Overflow.CUT:
+                break
+        return sorted(found.values())
+
+    def _within_limit(self, plan: Plan, found: list[Answer]) -> list[Answer]:
+        """Refuse or cut a list that is too long. Raises TooMany."""
+        rules = plan.profile.rules
+        if len(found) <= rules.max_answers:
+            return found
+        self.metrics.overflow(rules.over_limit.value)
+        if rules.over_limit is not Overflow.CUT:
+            raise TooMany(f"more than {rules.max_answers} answers, narrow the query")
+        log.warning("list cut", calling=plan.profile.title, limit=rules.max_answers)
+        return found[: rules.max_answers]
 
 
-class TooMany(Exception):
-    """More answers than a scanner may get; the list is never cut in silence."""
+def _unheard(task: asyncio.Task[list[Answer]]) -> None:
+    """Nobody waits for it any more: what it failed of is told by the one before it."""
+    if not task.cancelled():
+        task.exception()
 
 
-def _report(unreadable: tuple[str, ...]) -> None:
-    if unreadable:  # their keys hold patient IDs, which have no place in a log
-        log.error("records left out: this version cannot read them", count=len(unreadable))
+async def _given(block: list[Answer] | Awaitable[list[Answer]]) -> list[Answer]:
+    return block if isinstance(block, list) else await block
 
 
-def _matching(query: Query, known: Known) -> Iterator[Attributes]:
-    for order in known.orders.values():
-        patient = known.patients.get(order.patient)
-        for item in items(order, patient) if patient else ():
-            if item.step.status in LISTED and query.matches(item.attributes):
-                yield item.attributes
-
-
-def _start(item: Attributes) -> tuple[str, str, str]:
-    step = item[STEPS][0]
-    return (
-        text_of(step, START_DATE),
-        text_of(step, START_TIME),
-        text_of(item, "AccessionNumber"),
-    )
+def _portions(block: list[Answer]) -> Iterator[list[Answer]]:
+    """Part a block of long answers, so that a C-CANCEL comes between them."""
+    portion: list[Answer] = []
+    size = 0
+    for answer in block:
+        if portion and size + len(answer.data) > BLOCK_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(answer)
+        size += len(answer.data)
+    if portion:
+        yield portion

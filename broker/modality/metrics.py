@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from broker.dicom.dimse import CANCELLED, SUCCESS
+from broker.modality.kept import Kept
 from broker.store.metrics import SECONDS, Bounded, VersionInfo
+from broker.store.peers import Peers
 
 
 class ModalityMetrics:
@@ -23,11 +32,35 @@ class ModalityMetrics:
             registry=self.registry,
         )
         self._find_results = self._counter("find_results", "Worklist items sent")
+        self._overflows = self._counter(
+            "find_overflows", "Lists longer than their AE's limit, refused or cut", ("outcome",)
+        )
+        self._left_out = self._counter(
+            "find_left_out", "Worklist items that could not be sent: see the log for which and why"
+        )
         self._mpps = self._counter(
             "mpps", "MPPS requests, by operation and DIMSE status", ("operation", "status")
         )
+        self._tolerated = self._counter(
+            "mpps_tolerated",
+            "Faults of MPPS requests that were forgiven, by operation and attribute",
+            ("operation", "attribute"),
+        )
+        self._attributes = Bounded(60)
+        self._never_ended = self._counter(
+            "mpps_never_ended", "Performed steps that have not ended in time"
+        )
         self._associations = self._counter("associations", "Associations, by outcome", ("outcome",))
         self._echoes = self._counter("echo", "C-ECHO requests")
+        Gauge(
+            "broker_modality_tasks",
+            "Tasks of the event loop: one for each request that is served, and a few that stay",
+            registry=self.registry,
+        ).set_function(_tasks)
+        self._strangers = Bounded(50)
+        self._aes = Peers("modality", "ae_find", "aet", self.registry)
+        self._failures = self._counter("ae_failures", "Queries that were refused", ("aet",))
+        self._empty = self._counter("ae_empty", "Queries that nothing answered", ("aet",))
         self.mapping = VersionInfo("modality", self.registry)
 
     def find(self, status: int, results: int, seconds: float) -> None:
@@ -36,9 +69,36 @@ class ModalityMetrics:
         self._find_results.inc(results)
         self._find_seconds.observe(seconds)
 
+    def asked(self, known: str, calling: str, status: int, results: int, seconds: float) -> None:
+        """Count one query by its AE: the title of the directory, else what it calls itself.
+
+        Of those that are not `known` there the first fifty have a name.
+        """
+        aet = known or self._strangers(calling)
+        self._aes.answered(aet, seconds)
+        # Both are there from the first query on: what appears with 1 has not grown for Prometheus.
+        self._failures.labels(aet).inc(status not in (SUCCESS, CANCELLED))
+        self._empty.labels(aet).inc(status == SUCCESS and not results)
+
+    def overflow(self, outcome: str) -> None:
+        """Count one list that is longer than its AE's limit; refuse or cut."""
+        self._overflows.labels(outcome).inc()
+
+    def left_out(self) -> None:
+        """Count one item that no answer could be made of."""
+        self._left_out.inc()
+
     def mpps(self, operation: str, status: int) -> None:
-        """Count one MPPS request; operation is N-CREATE or N-SET."""
+        """Count one MPPS request; operation is N-CREATE, N-SET or N-GET."""
         self._mpps.labels(self._operations(operation), _status(status)).inc()
+
+    def tolerated(self, operation: str, keyword: str) -> None:
+        """Count one fault that a lenient AE was forgiven; `keyword` is that of its attribute."""
+        self._tolerated.labels(self._operations(operation), self._attributes(keyword)).inc()
+
+    def never_ended(self) -> None:
+        """Count one exam of which nothing was heard for too long."""
+        self._never_ended.inc()
 
     def association(self, outcome: str) -> None:
         """Count one association; `outcome` is one of our fixed words."""
@@ -48,6 +108,10 @@ class ModalityMetrics:
         """Count one C-ECHO."""
         self._echoes.inc()
 
+    def watch(self, kept: Mapping[str, Kept[Any, Any]]) -> None:
+        """Tell of what is kept, by its name: lookups that were of use or not, and bytes."""
+        self.registry.register(_Watched(kept))
+
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(f"broker_modality_{name}", text, labels, registry=self.registry)
 
@@ -55,3 +119,33 @@ class ModalityMetrics:
 def _status(status: int) -> str:
     """A status as the standard writes it: A700."""
     return f"{status:04X}"
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # whoever looks is not in the loop
+        return 0
+
+
+class _Watched(Collector):
+    """What is kept counts its lookups itself: they are looked at when somebody asks."""
+
+    def __init__(self, kept: Mapping[str, Kept[Any, Any]]) -> None:
+        self._kept = kept
+
+    def collect(self) -> Iterator[Metric]:
+        lookups = CounterMetricFamily(
+            "broker_modality_kept_lookups",
+            "Lookups of what a process keeps for queries, by outcome",
+            labels=("kept", "outcome"),
+        )
+        held = GaugeMetricFamily(
+            "broker_modality_kept_bytes", "Bytes of what is kept for queries", labels=("kept",)
+        )
+        for name, kept in self._kept.items():
+            lookups.add_metric((name, "hit"), kept.hits)
+            lookups.add_metric((name, "miss"), kept.misses)
+            held.add_metric((name,), kept.held_bytes)
+        yield lookups
+        yield held

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import resource
 from collections.abc import Mapping
 
+import structlog
+
 from broker.dicom.dimse import DimseRequest, Response
-from broker.dicom.negotiation import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Policy, Services
+from broker.dicom.negotiation import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Services
+from broker.modality.admission import Admission
 from broker.modality.connection import Connection
 from broker.modality.reception import (
     Association,
@@ -17,8 +20,34 @@ from broker.modality.reception import (
     Reception,
     observe_nothing,
 )
+from broker.tls.handshakes import Bounds, Contexts, SecureListener
 
-__all__ = ["Association", "DimseRequest", "Handler", "Limits", "Observe", "Response", "Server"]
+__all__ = [
+    "Admission",
+    "Association",
+    "DimseRequest",
+    "Handler",
+    "Limits",
+    "Observe",
+    "Response",
+    "Server",
+]
+
+
+log = structlog.get_logger("modality")
+
+SPARE_DESCRIPTORS = 128  # for what is no scanner, and for those that are refused
+
+
+def make_room(descriptors: int) -> None:
+    """Raise this process's soft limit of open files to so many, as far as the hard one lets us.
+
+    A shell's usual 1,024 ends before our own limits do, and whoever connects then is not even told.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft not in (resource.RLIM_INFINITY, hard) and soft < descriptors:
+        most = descriptors if hard == resource.RLIM_INFINITY else min(descriptors, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Server:
@@ -26,52 +55,64 @@ class Server:
 
     `handlers` maps (SOP class UID, DIMSE kind) to an async generator function; the SOP classes
     named there are what is negotiated, in Implicit and Explicit VR Little Endian. `observe` is
-    told ('association' | 'request' | 'connection', labels, seconds) for metrics.
+    told ('association' | 'request' | 'connection' | 'handshake', labels, seconds) for metrics.
     """
 
     def __init__(
         self,
         handlers: Mapping[tuple[str, str], Handler],
-        policy: Policy | None = None,
+        admission: Admission | None = None,
         limits: Limits | None = None,
         observe: Observe = observe_nothing,
     ) -> None:
         syntaxes = (IMPLICIT_LITTLE, EXPLICIT_LITTLE)
         services = Services({sop_class: syntaxes for sop_class, _kind in handlers})
         self._reception = Reception(
-            handlers, services, policy or Policy(), limits or Limits(), observe
+            handlers, services, admission or Admission(), limits or Limits(), observe
         )
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._secure: list[SecureListener] = []
 
     async def start(
         self,
         host: str,
         port: int,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Contexts | None = None,
         reuse_port: bool = False,
     ) -> tuple[str, int]:
-        """Listen; return the address that is bound (port 0 picks one). Raises OSError."""
+        """Listen; return the address that is bound (port 0 picks one). Raises OSError.
+
+        May be called again for a further port.
+        """
         loop = asyncio.get_running_loop()
         limits = self._reception.limits
-        self._listener = await loop.create_server(
+        make_room(limits.connections + SPARE_DESCRIPTORS)
+        if tls is not None:
+            secure = SecureListener(
+                lambda: Connection(self._reception), tls, _bounds(limits), failed=self._not_secure
+            )
+            self._secure.append(secure)
+            return secure.start(host, port, backlog=limits.backlog, reuse_port=reuse_port)
+        listener = await loop.create_server(
             lambda: Connection(self._reception),
             host,
             port,
             backlog=limits.backlog,
             reuse_port=reuse_port or None,
-            ssl=tls,
-            ssl_handshake_timeout=limits.association_s if tls else None,
         )
-        bound = self._listener.sockets[0].getsockname()
+        self._listeners.append(listener)
+        bound = listener.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Stop listening, let running requests end within `grace_s`, then abort what is left."""
         reception = self._reception
         reception.stopping = True
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
+        for secure in self._secure:
+            await secure.close()
         for connection in tuple(reception.connections):
             if not connection.busy:
                 connection.abort("stopping")
@@ -79,6 +120,10 @@ class Server:
         for connection in tuple(reception.connections):
             connection.abort("stopping")
         await self._see_off()
+
+    def _not_secure(self, address: str, fact: str) -> None:
+        log.warning("handshake failed", address=address, reason=fact)
+        self._reception.observe("handshake", {"address": address, "reason": fact}, 0.0)
 
     async def _finish(self, grace_s: float) -> None:
         """Wait for the requests that are being served, then cancel those that are left."""
@@ -97,5 +142,10 @@ class Server:
             return
         _, late = await asyncio.wait(waiting, timeout=1.0)
         for connection in tuple(self._reception.connections):
-            connection.close_now()
+            connection.drop("stopping")
         await asyncio.gather(*late)
+
+
+def _bounds(limits: Limits) -> Bounds:
+    """A handshake may take as long as a peer has for its A-ASSOCIATE-RQ."""
+    return Bounds(limits.association_s, limits.connections, limits.connections_per_address)

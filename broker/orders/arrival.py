@@ -5,25 +5,80 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
+from typing import Final
 
+from broker.hl7.acknowledgement import Mode
 from broker.hl7.header import Header
 from broker.orders.elision import elided
-from broker.store.archive import Archived
+from broker.store.archive import IN_PART, Archived
+from broker.worklist.staleness import instant
+
+LONGEST_NAME: Final = 64
+"""Characters of MSH-10, MSH-3|4 or MSH-9 in logs and lists; the raw message has them whole."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """What is known of a message that came in the past and that a person wants judged once more.
+
+    `of` is the stream ID of its entry in the archive, `digest` that of its bytes as received.
+    `answered` says that it was accepted then: the sender's answer is remembered and stays. `force`
+    takes it although newer ones are known.
+    """
+
+    of: str
+    digest: str
+    received: datetime
+    answered: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A message as it came."""
+    """A message as it came; `raw` is only its beginning when it is not `whole`.
+
+    `port` is that of the listener, 0 where there was none.
+    """
 
     raw: bytes
     header: Header | None
     at: datetime
+    port: int = 0
+    ack: Mode = "auto"  # as its source wants to be answered
+    oddity: str = ""  # what had to be mended before it could be read
+    again: Again | None = None
+    whole: bool = True
+    issuer: str = ""  # that scopes the numbers of its source
+    zone: tzinfo = UTC  # of its sender's clock
+    host: str = ""  # that it came from
+
+    @property
+    def sent(self) -> str:
+        """MSH-7 as an instant, '' when it does not say when."""
+        return instant(self.header.sent, self.zone, self.received) if self.header else ""
 
     @property
     def digest(self) -> str:
         """The same sender, control id and content: all three are in the bytes."""
+        if self.again:
+            return self.again.digest
         return hashlib.sha256(self.raw).hexdigest()
+
+    @property
+    def was_accepted(self) -> bool:
+        """Whether its sender holds our AA already."""
+        return self.again is not None and self.again.answered
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether a person wants it applied although newer messages are known."""
+        return self.again is not None and self.again.force
+
+    @property
+    def received(self) -> datetime:
+        """When it came over the wire."""
+        return self.again.received if self.again else self.at
 
     @property
     def message_type(self) -> str:
@@ -40,7 +95,7 @@ class Arrival:
         return {
             "source": self.header.sender,
             "type": self.message_type,
-            "control_id": self.header.control_id,
+            "control_id": self.header.control_id[:LONGEST_NAME],
         }
 
     def archived(
@@ -52,15 +107,23 @@ class Arrival:
         mapping: str,
     ) -> Archived:
         """Make the archive's entry of it."""
+        kept = elided(self.raw, recognised=self.header is not None)
         return Archived(
             source=self.facts["source"],
             control_id=self.facts["control_id"],
             message_type=self.message_type,
             outcome=outcome,
-            cause="; ".join(note for note in notes if note),
+            cause="; ".join(dict.fromkeys(note for note in (*notes, self.oddity) if note)),
             received=self.at.timestamp(),
             orders=orders,
             mapping=mapping,
-            raw=elided(self.raw, recognised=self.header is not None),
-            answers=tuple(payloads),
+            port=self.port,
+            raw=kept.raw,
+            answers=() if self.again else tuple(payloads),
+            replay_of=self.again.of if self.again else "",
+            came=self.received.timestamp() if self.again else 0.0,
+            digest=self.digest if self.again or kept.raw != self.raw else "",
+            cut=kept.cut or not self.whole,
+            issuer=self.issuer if outcome in ("refused", IN_PART) else "",
+            sent=self.sent if outcome in ("refused", IN_PART) else "",
         )

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Final, NamedTuple
 
 LONGEST_FIELD: Final = 4096
 UNRECOGNISED: Final = 4096
 LONGEST_MESSAGE: Final = 256 * 1024
+MARK: Final = re.compile(r"\[\d+ bytes left out\]")
+"""What stands in the place of a payload."""
 
 
-def elided(raw: bytes, *, recognised: bool) -> bytes:
+class Kept(NamedTuple):
+    """The bytes to keep; `cut` when more is missing than payloads, so that they are no message."""
+
+    raw: bytes
+    cut: bool
+
+
+def elided(raw: bytes, *, recognised: bool) -> Kept:
     """Shorten OBX fields of over 4 KiB (embedded documents) to a note of their length.
 
     Of bytes that are not HL7 the first 4 KiB are kept.
     """
     if not recognised:
-        return raw[:UNRECOGNISED]
+        return Kept(raw[:UNRECOGNISED], len(raw) > UNRECOGNISED)
     if len(raw) <= LONGEST_FIELD:
-        return raw
-    return b"\r".join(_segment(line) for line in raw.split(b"\r"))[:LONGEST_MESSAGE]
+        return Kept(raw, False)
+    shortened = b"\r".join(_segment(line) for line in raw.split(b"\r"))
+    return Kept(shortened[:LONGEST_MESSAGE], len(shortened) > LONGEST_MESSAGE)
 
 
 def _segment(line: bytes) -> bytes:

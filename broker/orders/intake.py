@@ -2,69 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from broker.hl7.acknowledgement import answers, is_acknowledgement, read_acknowledgement
-from broker.hl7.charsets import decode
+from broker.hl7.charsets import Decoded, decode
 from broker.hl7.header import Header, read_header
-from broker.hl7.message import batch, parse
-from broker.hl7.refusal import NotHL7, Refusal
-from broker.mapping.applying import Source, changes
-from broker.mapping.refusing import refusal_of
-from broker.orders.arrival import Arrival
+from broker.hl7.message import batch, parse, said_count
+from broker.hl7.refusal import TOO_LONG, Location, NotHL7, Refusal
+from broker.instep import all_so_far
+from broker.mapping.running.applying import Source, changes
+from broker.mapping.running.refusing import refusal_of
+from broker.orders.admission import Admission
+from broker.orders.answering import Answering
+from broker.orders.arrival import Again, Arrival
+from broker.orders.echoes import echo_of
+from broker.orders.guessing import Guesses
+from broker.orders.limits import NOBODY, Peer
 from broker.orders.metrics import OrdersMetrics
+from broker.orders.news import News
+from broker.orders.noticing import remark
+from broker.orders.strictness import judged_apart
+from broker.orders.turns import Turns
+from broker.orders.verdict import told, verdict_on
+from broker.orders.waiting import held_back
 from broker.rollout.current import Current, Mappings
-from broker.store import held, reads
-from broker.store.archive import Archived
-from broker.store.commit import Commit, Committed, Conflict, Repeat, commit
-from broker.store.consequences import Keeping, changed, consequences, order_keys
+from broker.settings import Ris
+from broker.store import keys, reads
+from broker.store.commit import Committed, Conflict, Repeat, commit
+from broker.store.consequences import Keeping, consequences
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.worklist import changes as asked
 from broker.worklist.apply import Sender, apply_all
-from broker.worklist.changes import Unmapped
 from broker.worklist.finding import Wanted, wanted
+from broker.worklist.linking import LINKED, linked
+from broker.worklist.meant import BY_NUMBER, is_by_patient
+from broker.worklist.performing import ExamRules
+from broker.worklist.persons import reaches_orders
 from broker.worklist.refusals import Refused
-from broker.worklist.staleness import instant
+from broker.worklist.staleness import instant, stamp
 
 ATTEMPTS: Final = 100
 """Commits of one message that lost a race before we give up and let the sender resend."""
+NO_CONTROL_ID: Final = "MSH-10 is empty: its answer says to nobody which message it is for"
 
-_FRAME_SEPARATOR: Final = b"\x1c"  # cannot occur in a payload
-
+UNANSWERED: Final = timedelta(milliseconds=1)
+"""Till an answer is out at the soonest: what came in within it may have been sent without it."""
 log = structlog.get_logger("orders")
 
 
 @dataclass(frozen=True)
 class Intake:
-    """Everything that answering a message needs; `ids` gives MSH-10s of our own.
+    """Everything that taking a message needs.
 
-    `told` hears of every message that was archived.
+    `admission` is by port of the listener. `ris` are told of what order control can end no more,
+    and of exams that were there before their order.
     """
 
     store: AsyncStore
     current: Current
     zone: ZoneInfo
     keep: Keeping
-    ids: Iterator[str]
     clock: Callable[[], datetime]
     metrics: OrdersMetrics
-    told: Callable[[Archived], None] = lambda _: None
+    answering: Answering
+    turns: Turns = field(default_factory=Turns)
+    guesses: Guesses = field(default_factory=Guesses)
+    admission: dict[int, Admission] = field(default_factory=dict)
+    ris: tuple[Ris, ...] = ()
+    rules: ExamRules = field(default_factory=ExamRules)
 
-    async def accept(self, raw: bytes) -> list[bytes] | None:
-        """Answer one MLLP block: payloads to send in order, None to close without an answer."""
+    async def accept(self, raw: bytes, peer: Peer = NOBODY) -> list[bytes] | None:
+        """Answer one MLLP block: payloads to send in order, None to close without an answer.
+
+        Mappings may be for the port of some listeners only.
+        """
         try:
             messages = batch(raw)
         except Refusal as refusal:
             return await self.refuse(refusal, raw)
+        said = said_count(raw) if len(messages) > 1 or messages[0] is not raw else None
+        if said not in (None, len(messages)):
+            self.metrics.miscounted()
+            log.warning(
+                "a batch does not hold as many messages as its trailer says: tell its sender",
+                said=said,
+                holds=len(messages),
+                port=peer.listener,
+            )
         answered: list[bytes] = []
         for message in messages:
-            payloads = await self._answer(message)
+            payloads = await self._answer(message, peer)
             if payloads is None:
                 return None
             answered += payloads
@@ -76,68 +110,190 @@ class Intake:
             header = read_header(raw)
         except NotHL7:
             header = None
-        return await self._settled(Arrival(raw, header, self.clock()), None, refusal)
+        arrived = Arrival(raw, header, self.clock(), whole=False)
+        return await self.answering.settled(arrived, "close", refusal)
 
-    async def _answer(self, raw: bytes) -> list[bytes] | None:
+    async def lose(self, head: bytes, why: str) -> None:
+        """Archive the beginning of what never became a message, about which nobody is answered."""
+        try:
+            header = read_header(head)
+        except NotHL7:
+            header = None
+        arrived = Arrival(head, header, self.clock(), whole=False)
+        await self.answering.lost(arrived, why)
+
+    async def judge_again(self, raw: bytes, port: int, again: Again) -> bool:
+        """Judge one message of the past once more; `told` hears of it. False when it could not be.
+
+        Nothing is sent: its sender was answered when it came.
+        """
+        return await self._answer(raw, Peer("", 0, port), again) is not None
+
+    async def _answer(
+        self, raw: bytes, peer: Peer, again: Again | None = None
+    ) -> list[bytes] | None:
+        port = peer.listener
         try:
             header = read_header(raw)
         except NotHL7 as refusal:
-            return await self._settled(Arrival(raw, None, self.clock()), None, refusal)
-        arrived = Arrival(raw, header, self.clock())
-        if is_acknowledgement(header):
-            log.warning("an acknowledgement came in as a message", source=header.sender)
-            self.metrics.refused("acknowledgement")
-            return await self._settled(arrived, None, None, note="acknowledgement")
+            arrived = Arrival(raw, None, self.clock(), again=again)
+            return await self.answering.settled(arrived, "close", refusal)
         mappings = self.current.mappings
-        source = mappings.bundle.source(header)
+        source = mappings.bundle.source(header, port)
+        arrived = Arrival(
+            raw,
+            header,
+            self.clock(),
+            port,
+            source.ack,
+            again=again,
+            issuer=source.issuer,
+            zone=source.timezone or self.zone,
+            host=peer.host,
+        )
+        if echo := echo_of(header, raw, mappings, self.ris):
+            return await self.answering.echoed(arrived, header, echo)
         try:
+            if port in self.admission:
+                self.admission[port].judge(header, peer.certificate)
             return await self._apply(arrived, header, source, mappings)
-        except Refused as refused:
-            named = _named(mappings, header)
-            return await self._settled(arrived, source, refusal_of(refused), mapping=named)
+        except Refused as contrary:
+            named = _named(mappings, header, port)
+            return await self.answering.settled(
+                arrived, source.when_store_down, refusal_of(contrary), mapping=named
+            )
         except Refusal as refusal:
-            named = _named(mappings, header)
-            return await self._settled(arrived, source, refusal, mapping=named)
+            named = _named(mappings, header, port)
+            return await self.answering.settled(
+                arrived, source.when_store_down, refusal, mapping=named
+            )
         except StoreUnavailable as problem:
-            return self._unavailable(arrived, source, problem)
+            return self.answering.unavailable(arrived, source.when_store_down, problem)
 
     async def _apply(
         self, arrived: Arrival, header: Header, source: Source, mappings: Mappings
     ) -> list[bytes] | None:
+        if header.is_cut:
+            raise Refusal(
+                "the header is longer than 16 KiB",
+                code=TOO_LONG,
+                location=Location("MSH"),
+                remedy="send a shorter MSH segment",
+            )
+        if not header.control_id.strip():
+            arrived = replace(arrived, oddity=NO_CONTROL_ID)
         decoded = decode(arrived.raw, header, source.charset)
         if decoded.repaired:
-            log.warning(
-                "MSH-18 does not fit the bytes", source=header.sender, read_as=decoded.codec
-            )
+            arrived = self._mislabelled(arrived, header, decoded)
         message = parse(decoded.text, decoded.codec)
-        inbound = mappings.bundle.accepting(header)
-        groups = changes(inbound, source, message, received=arrived.at, site_zone=self.zone)
-        sent = instant(header.sent, source.timezone or self.zone)
-        sender = Sender(header.sender, source.issuer, sent)
+        await all_so_far()
+        inbound = mappings.bundle.accepting(header, arrived.port)
+        asked_for = partial(
+            changes, inbound, source, message, received=arrived.received, site_zone=self.zone
+        )
+        groups = await judged_apart(asked_for) if source.validate == "strict" else asked_for()
+        await all_so_far()
+        sent = arrived.sent
+        if header.sent and (not sent or sent != instant(header.sent, arrived.zone)):
+            arrived = replace(arrived, oddity=arrived.oddity or "MSH-7 is no time to go by")
+        sender = Sender(
+            header.sender,
+            source.issuer,
+            sent,
+            source.policies,
+            force=arrived.is_forced,
+            received=stamp(arrived.received),
+            replayed=arrived.again is not None,
+        )
         named = mappings.named(inbound.name)
         if unmapped := tuple(dict.fromkeys(each for group in groups for each in group.held)):
-            return await self._held(arrived, unmapped, named)
+            return await held_back(self.answering, arrived, unmapped, named)
+        everything = wanted(
+            (group.attributes for group in groups),
+            sender.issuer,
+            orders_of_patients=any(reaches_orders(g) or is_by_patient(g) for g in groups),
+            namesakes=any(group.action in BY_NUMBER for group in groups),
+            given=any(group.numbering for group in groups),
+        )
+        async with self.turns.of(everything.names) as waited_since:
+            return await self._in_turn(arrived, groups, sender, named, everything, waited_since)
+
+    def _mislabelled(self, arrived: Arrival, header: Header, decoded: Decoded) -> Arrival:
+        """Count a wrong MSH-18, and warn of it once for each source that sends one."""
+        if self.metrics.mislabelled(header.sender):
+            log.warning(
+                "what this source sends does not fit its MSH-18: tell its owner",
+                source=header.sender,
+                problem=decoded.oddity,
+            )
+        return replace(arrived, oddity=decoded.oddity)
+
+    async def _in_turn(
+        self,
+        arrived: Arrival,
+        groups: Sequence[asked.Change],
+        sender: Sender,
+        mapping: str,
+        everything: Wanted,
+        waited_since: str | None,
+    ) -> list[bytes]:
+        """Try till nobody else has changed what was read."""
+        if arrived.again is None and self.guesses.is_new(sender.name, groups):
+            with suppress(Refused):  # perhaps because it is not as new as was guessed
+                new = reads.NOTHING
+                outcome = await self._attempt(arrived, groups, sender, mapping, everything, new)
+                if not isinstance(outcome, Conflict):
+                    return outcome
+            self.guesses.learn(sender.name, groups, nothing_known=False)
+        taken, first = 0, None
         for _ in range(ATTEMPTS):
-            outcome = await self._attempt(arrived, groups, sender, named)
+            read = await self.read(everything)
+            first = first or read
+            together = read.written_since(waited_since, first)
+            if read.known.orders and arrived.again is None:
+                together |= read.written_elsewhere(stamp(arrived.at - UNANSWERED), self.turns.own)
+            read = replace(read, known=replace(read.known, together=together))
+            if not taken:
+                nothing_known = not (read.known.orders or read.known.patients)
+                self.guesses.learn(sender.name, groups, nothing_known=nothing_known)
+            outcome = await self._attempt(arrived, groups, sender, mapping, everything, read, taken)
             if not isinstance(outcome, Conflict):
                 return outcome
+            # A number of ours that some sender has given already is passed over.
+            taken += outcome.key.startswith(keys.order("")) and any(g.numbering for g in groups)
             self.metrics.conflict()
         raise StoreUnavailable("other messages kept changing the same records")
 
     async def _attempt(
-        self, arrived: Arrival, groups: Sequence[asked.Change], sender: Sender, mapping: str
+        self,
+        arrived: Arrival,
+        groups: Sequence[asked.Change],
+        sender: Sender,
+        mapping: str,
+        everything: Wanted,
+        read: reads.Read,
+        taken: int = 0,
     ) -> list[bytes] | Conflict:
-        """Read, apply, commit once; AA is given only after the commit."""
-        everything = wanted(
-            (group.attributes for group in groups),
-            sender.issuer,
-            orders_of_patients=any(group.action is asked.Action.PATIENT for group in groups),
-        )
-        read = await self._read(everything)
-        applied = apply_all(groups, read.known, sender)
-        payloads = self._payloads(arrived, None)
-        orders = order_keys(changed(read, applied))
-        archived = arrived.archived("applied", applied.notes, payloads, orders, mapping)
+        """Apply to what was read and commit, once; AA is given only after the commit.
+
+        What other messages ask of the store in the same turn of the loop goes with it: one write,
+        and one flush to the disk for all that has arrived there meanwhile.
+        """
+        known = replace(read.known, given=read.known.given + taken) if taken else read.known
+        applied = apply_all(groups, known, sender)
+        if read.guessed and applied.refused:
+            return Conflict(
+                ""
+            )  # perhaps a group is refused because it is not as new as was guessed
+        await all_so_far()
+        typed = {key for key, order in read.known.orders.items() if order.by_hand}
+        found = linked(applied.known, read.exams.values(), self.rules, typed)
+        if found:
+            notes = (*applied.notes, LINKED)
+            applied = replace(applied, known=found[-1].moments[-1].after, notes=notes)
+        verdict = verdict_on(arrived, groups, read, applied, mapping, self.answering)
+        await all_so_far()
+        news = News(self.current.mappings, self.ris, arrived.at)
         outcome = await self.store.run(
             commit(
                 consequences(
@@ -146,24 +302,33 @@ class Intake:
                     applied,
                     at=arrived.at,
                     keep=self.keep,
-                    guard=(arrived.digest, _FRAME_SEPARATOR.join(payloads)),
-                    archived=archived,
+                    guard=verdict.remembered(arrived),
+                    archived=verdict.archived,
+                    events=[
+                        *([] if arrived.was_accepted else news.unable(applied, arrived.digest)),
+                        *news.exams(found),
+                        *news.taken_over(applied.known, typed, arrived.digest),
+                    ],
+                    exams=[each.exam for each in found],
+                    refused_in_part=arrived.digest if verdict.refusal else "",
                 )
             )
         )
         if isinstance(outcome, Repeat):
             self.metrics.repeat()
-            return self._repeated(arrived, outcome.answer)
+            return await self.answering.repeated(arrived, outcome.answer, mapping)
         if isinstance(outcome, Committed):
-            if "stale" in applied.notes:
-                self.metrics.stale()
-            self.told(archived)
-            self._log(arrived, payloads, orders=list(orders), notes=list(applied.notes))
-            return payloads
+            self.turns.committed(outcome.revision)
+            remark(arrived, groups, applied, self.metrics)
+            return told(arrived, verdict, self.answering)
         return outcome
 
-    async def _read(self, everything: Wanted) -> reads.Read:
+    async def read(self, everything: Wanted) -> reads.Read:
+        """Read what a message is about. Raises Refusal where a record cannot be read."""
         read = await self.store.run(reads.lookup(everything))
+        if read.known.patients.keys() & everything.universal and not everything.orders_of_patients:
+            everything = everything._replace(orders_of_patients=True)  # they are another one's now
+            read = await self.store.run(reads.lookup(everything))
         if read.unreadable:
             raise Refusal(
                 "a stored record that this message is about cannot be read",
@@ -173,123 +338,10 @@ class Intake:
             )
         return read
 
-    async def _held(
-        self, arrived: Arrival, unmapped: tuple[Unmapped, ...], mapping: str
-    ) -> list[bytes]:
-        """Keep a whole message till its codes are in a table: accepted, but on no list.
 
-        It is not remembered as answered: the same bytes are judged afresh. Raises Refusal when no
-        more can wait.
-        """
-        remembered = await self.store.run(reads.remembered(arrived.digest))
-        if remembered is not None:
-            return self._repeated(arrived, remembered)
-        waiting = held.Waiting(
-            digest=arrived.digest,
-            source=arrived.facts["source"],
-            control_id=arrived.facts["control_id"],
-            received=arrived.at.timestamp(),
-            mapping=mapping,
-            unmapped=unmapped,
-            raw=arrived.raw,
-        )
-        await self._make_sure_it_can_wait(waiting)
-        payloads = self._payloads(arrived, None)
-        notes = [f"table '{each.table}' has no '{each.key[:80]}'" for each in unmapped]
-        archived = arrived.archived("held", notes, payloads, (), mapping)
-        await self.store.run(commit(Commit(at=arrived.at, held=waiting, archived=archived)))
-        self.told(archived)
-        tables = sorted({each.table for each in unmapped})
-        log.warning("a message waits for its codes: see `broker unmapped`", tables=tables)
-        self._log(arrived, payloads, note="held")
-        return payloads
-
-    async def _make_sure_it_can_wait(self, waiting: held.Waiting) -> None:
-        if not held.fits(waiting):
-            raise Refusal(
-                "its codes are in no table, and it is too large to wait for that",
-                code="103",
-                remedy="assign the codes to the tables of the mapping, then resend",
-            )
-        full = await self.store.run(held.count()) >= held.MOST
-        if full and not await self.store.run(held.waits(waiting.digest)):
-            raise Refusal(
-                "its codes are in no table, and too many messages wait for that already",
-                code="207",
-                acknowledgement="AE",
-                remedy="assign the codes that `broker unmapped` lists, then resend",
-            )
-
-    # --- answers
-
-    def _payloads(self, arrived: Arrival, refusal: Refusal | None) -> list[bytes]:
-        return answers(arrived.header, refusal, stored=True, control_ids=self.ids, now=arrived.at)
-
-    async def _settled(
-        self,
-        arrived: Arrival,
-        source: Source | None,
-        refusal: Refusal | None,
-        note: str = "",
-        mapping: str = "",
-    ) -> list[bytes] | None:
-        """Archive a message that changes nothing, then answer it."""
-        payloads = self._payloads(arrived, refusal)
-        notes = (f"{refusal}" if refusal else note,)
-        outcome = "refused" if refusal else "ignored"
-        try:
-            if refusal and source:
-                remembered = await self.store.run(reads.remembered(arrived.digest))
-                if remembered is not None:
-                    return self._repeated(arrived, remembered)
-            archived = arrived.archived(outcome, notes, payloads, (), mapping)
-            await self.store.run(commit(Commit(at=arrived.at, archived=archived)))
-        except StoreUnavailable as problem:
-            return self._unavailable(arrived, source, problem)
-        self.told(archived)
-        if refusal:
-            self.metrics.refused(refusal.code)
-            self._log(arrived, payloads, reason=f"{refusal}")
-        return payloads
-
-    def _repeated(self, arrived: Arrival, answer: bytes) -> list[bytes]:
-        payloads = answer.split(_FRAME_SEPARATOR) if answer else []
-        self._log(arrived, payloads, note="repeat")
-        return payloads
-
-    def _unavailable(
-        self, arrived: Arrival, source: Source | None, problem: StoreUnavailable
-    ) -> list[bytes] | None:
-        """Nothing is stored, so nothing is promised: close, or AE/AR where a source wants it."""
-        self.metrics.store_unavailable()
-        log.error("store unavailable", problem=f"{problem}", **arrived.facts)
-        policy = source.when_store_down if source else "close"
-        if policy == "close" or arrived.header is None:
-            self._log(arrived, (), reason="closed without an answer")
-            return None
-        refusal = Refusal(
-            "the broker cannot store messages at the moment",
-            code="207",
-            remedy="resend",
-            acknowledgement="AR" if policy == "AR" else "AE",
-        )
-        payloads = answers(
-            arrived.header, refusal, stored=False, control_ids=self.ids, now=arrived.at
-        )
-        self._log(arrived, payloads, reason=f"{refusal}")
-        return payloads
-
-    def _log(self, arrived: Arrival, payloads: Sequence[bytes], **facts: object) -> None:
-        code = "+".join(read_acknowledgement(payload).code for payload in payloads)
-        seconds = (self.clock() - arrived.at).total_seconds()
-        source = arrived.header.sender if arrived.header else "unknown"
-        self.metrics.answered(source, arrived.message_type, code, seconds)
-        log.info("message", ack=code, took_ms=round(seconds * 1000, 1), **arrived.facts, **facts)
-
-
-def _named(mappings: Mappings, header: Header) -> str:
+def _named(mappings: Mappings, header: Header, port: int) -> str:
     """Name the mapping that refused a message, or the version in which none is for it."""
     try:
-        return mappings.named(mappings.bundle.accepting(header).name)
+        return mappings.named(mappings.bundle.accepting(header, port).name)
     except Refusal:
         return mappings.named("")

@@ -1,81 +1,54 @@
-"""The MLLP listener: sockets, deadlines and limits; what a message means is asked of `accept`."""
+"""The MLLP listener: who may connect, and how many; what a message means is asked of `accept`."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, Protocol, TypeAlias
-from uuid import uuid4
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Final, TypeAlias
 
 import structlog
 
-from broker.hl7.acknowledgement import answers
-from broker.hl7.framing import Block, Deframer, Oversize, frame
-from broker.hl7.header import Header, read_header
-from broker.hl7.refusal import NotHL7, Refusal
+from broker.orders.connection import Connection
+from broker.orders.limits import Accept, Limits, Lose, Peer, Reject, lose, reject
+from broker.pacing import Pacing
+from broker.tls.handshakes import Bounds, Contexts, SecureListener
 
-READ_BYTES: Final = 256 * 1024
 TLS_HANDSHAKE_S: Final = 10.0
+QUIET_S: Final = 1.0
+"""A flood of the same event from one address is one line of the log in that time; all count."""
+MOST_REMEMBERED: Final = 1_000
 
+REMEDIES: Final = {
+    "noise": "frame each message as 0x0B, message, 0x1C, 0x0D: what stands outside is skipped",
+    "bare": "the start byte 0x0B is missing: the sender should write it",
+    "broken_off": "a message without its end byte is not taken: its sender has to send it again",
+    "oversize": "send less, or raise hl7.limits.max_message",
+    "deadline": "the end bytes 0x1C 0x0D did not come: see the sender, or raise message_deadline",
+    "torn": "a message was broken off and another begun: its sender has to send it again",
+    "idle": "nothing came for hl7.limits.idle: the sender may connect again",
+    "memory": "send one message after the other, or raise hl7.limits.held",
+    "slowed": "it sends faster than hl7.limits.messages_per_second: its messages wait",
+    "too_fast": "send slower, or raise hl7.limits.messages_per_second",
+    "write_deadline": "the sender does not read its answers",
+    "handshake_failed": "see the reason; the peer may not be the one it should be",
+    "connection_refused": "see hl7.limits.connections, connections_per_host and peers",
+}
+"""What whoever reads the log can do."""
+
+Network: TypeAlias = IPv4Network | IPv6Network
 log = structlog.get_logger("orders")
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one listener puts up with. Sizes in bytes, times in seconds."""
-
-    max_frame_bytes: int = 16 * 1024 * 1024
-    max_noise_bytes: int = 64 * 1024  # outside blocks, before a connection is no sender of HL7
-    frame_deadline_s: float = 60.0  # from the start byte to the end byte
-    end_gap_s: float = 0.2  # silence after an FS without CR that makes it the end
-    idle_s: float = 48 * 3600.0  # many systems keep one connection for days
-    write_deadline_s: float = 10.0
-    connections: int = 512
-    connections_per_ip: int = 256  # an integration engine is one address with many senders
-    backlog: int = 256
-    keepalive_s: tuple[int, int, int] = (60, 10, 6)  # idle, interval, probes
-
-
-Accept: TypeAlias = Callable[[bytes, Peer], Awaitable[list[bytes] | None]]
-
-
-class Reject(Protocol):
-    """Answers what never became a message, with the first bytes of it."""
-
-    async def __call__(self, refusal: Refusal, head: bytes, peer: Peer) -> list[bytes] | None:
-        """Return the answers to send, None to close without any."""
-
-
-async def reject(refusal: Refusal, head: bytes, peer: Peer) -> list[bytes] | None:  # noqa: ARG001 - Reject
-    """Answer with the refusal, addressed to the sender where its MSH can be read."""
-    header: Header | None
-    try:
-        header = read_header(head)
-    except NotHL7:
-        header = None
-    own_ids = iter(lambda: uuid4().hex[:20], "")
-    now = datetime.now().astimezone()
-    return answers(header, refusal, stored=False, control_ids=own_ids, now=now)
 
 
 class Listener:
     """Accepts connections and hands each block to `accept`, one at a time per connection.
 
     `accept` returns the payloads to send in order, [] to send nothing, None to close without an
-    answer. `observe` is called with: connection_opened, connection_closed, connection_refused,
-    connection_evicted, oversize, deadline, idle, noise, bare, broken_off, write_deadline, failure.
+    answer. `peers` are the networks that may connect, all when empty. `observe` is called with:
+    connection_opened, connection_closed, connection_refused, connection_evicted, oversize,
+    deadline, idle, noise, bare, broken_off, torn, write_deadline, memory, failure,
+    handshake_failed, slowed, too_fast. `alarm` is told the host and the fact of a failed handshake.
     """
 
     def __init__(
@@ -84,16 +57,28 @@ class Listener:
         limits: Limits | None = None,
         *,
         reject: Reject = reject,
+        lose: Lose = lose,
+        peers: Iterable[Network] = (),
         observe: Callable[[str], None] = lambda event: None,  # noqa: ARG005 - counts nothing
+        alarm: Callable[[str, str], None] = lambda host, fact: None,  # noqa: ARG005 - tells nobody
     ) -> None:
         """Nothing is opened before `start`."""
         self.accept = accept
         self.reject = reject
+        self.lose = lose
         self.limits = limits or Limits()
+        self.peers = tuple(peers)
         self.observe = observe
+        self.alarm = alarm
+        self.port = 0
         self.stopping = False
+        self.held_bytes = 0
+        self.pacing = Pacing()
         self._server: asyncio.Server | None = None
-        self._connections: dict[_Connection, None] = {}  # oldest first
+        self._secure: SecureListener | None = None
+        self._connections: dict[Connection, None] = {}  # oldest first
+        self._empty = asyncio.Event()
+        self._said: dict[tuple[str, str], float] = {}
 
     @property
     def connections(self) -> int:
@@ -105,58 +90,116 @@ class Listener:
         host: str,
         port: int,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Contexts | None = None,
         reuse_port: bool = False,
     ) -> tuple[str, int]:
         """Listen; return the address that was bound. Raises OSError when it cannot be."""
-        self._server = await asyncio.start_server(
-            self._connected,
+        if tls is not None:
+            return self._start_securely(host, port, tls, reuse_port=reuse_port)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self),
             host,
             port,
-            limit=READ_BYTES,
             backlog=self.limits.backlog,
             reuse_port=reuse_port or None,
-            ssl=tls,
-            ssl_handshake_timeout=TLS_HANDSHAKE_S if tls else None,
+            start_serving=False,
         )
         bound = self._server.sockets[0].getsockname()
+        self.port = int(bound[1])
+        await self._server.start_serving()
         return bound[0], bound[1]
 
     async def stop(self, grace_s: float) -> None:
         """Take no more connections, finish the messages in hand, close the rest after `grace_s`."""
         self.stopping = True
-        if self._server is None:
-            return
-        self._server.close()
-        connections = list(self._connections)
-        for connection in connections:
+        if self._server is not None:
+            self._server.close()
+        if self._secure is not None:
+            await self._secure.close()
+        for connection in list(self._connections):
             connection.finish()
-        tasks = [connection.task for connection in connections]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._until_empty(grace_s)
+        late = [connection.work for connection in self._connections]
+        for connection in list(self._connections):
+            connection.abort()
+        await asyncio.gather(*(work for work in late if work), return_exceptions=True)
+        await self._until_empty(1.0)
+        if self._server is not None:
+            await self._server.wait_closed()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = _Connection(self, reader, writer)
-        if self.stopping or not self._has_room(connection.peer):
-            self.observe("connection_refused")
-            log.warning("connection refused", peer=connection.peer.host, open=self.connections)
-            writer.transport.abort()
+    def _start_securely(
+        self, host: str, port: int, tls: Contexts, *, reuse_port: bool
+    ) -> tuple[str, int]:
+        limits = self.limits
+        self._secure = SecureListener(
+            lambda: Connection(self),
+            tls,
+            Bounds(TLS_HANDSHAKE_S, limits.connections, limits.connections_per_ip),
+            welcome=self._may_shake_hands,
+            failed=self._not_secure,
+        )
+        bound = self._secure.start(host, port, backlog=limits.backlog, reuse_port=reuse_port)
+        self.port = bound[1]
+        return bound
+
+    def _not_secure(self, host: str, fact: str) -> None:
+        self.note("handshake_failed", Peer(host, 0), reason=fact)
+        self.alarm(host, fact)
+
+    def _may_shake_hands(self, host: str) -> bool:
+        if welcome := self._welcome(Peer(host, 0)):
+            return welcome
+        self.note("connection_refused", Peer(host, 0), open=self.connections)
+        return False
+
+    async def _until_empty(self, patience_s: float) -> None:
+        if not self._connections:
             return
+        self._empty.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._empty.wait()
+
+    # --- what a connection asks
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether one more is allowed; one that never sent a whole message gives way to it."""
+        peer = connection.peer
+        if self.stopping or not self._welcome(peer) or not self._has_room(peer):
+            self.note("connection_refused", peer, open=self.connections)
+            return False
         self._connections[connection] = None
         self.observe("connection_opened")
-        try:
-            await connection.serve()
-        finally:
-            del self._connections[connection]
-            self.observe("connection_closed")
-            await connection.close()
+        return True
+
+    def release(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
+        del self._connections[connection]
+        self.observe("connection_closed")
+        if not self._connections:
+            self._empty.set()
+
+    def note(self, event: str, peer: Peer, **facts: object) -> None:
+        """Count what happened, and say so in the log, but not for every one of a flood."""
+        self.observe(event)
+        now, key = asyncio.get_running_loop().time(), (event, peer.host)
+        if event != "failure" and now - self._said.get(key, -QUIET_S) < QUIET_S:
+            return
+        if len(self._said) >= MOST_REMEMBERED:
+            self._said.clear()
+        self._said[key] = now
+        if event in REMEDIES:
+            facts["remedy"] = REMEDIES[event]
+        log.warning(event.replace("_", " "), peer=peer.host, **facts)
+
+    def _welcome(self, peer: Peer) -> bool:
+        if not self.peers:
+            return True
+        address = ip_address(peer.host.partition("%")[0])
+        plain = getattr(address, "ipv4_mapped", None) or address
+        return any(plain in network for network in self.peers)
 
     def _has_room(self, peer: Peer) -> bool:
-        """Whether one more is allowed; one that never said anything gives way to a newcomer."""
         neighbours = [one for one in self._connections if one.peer.host == peer.host]
         if len(neighbours) >= self.limits.connections_per_ip:
             return self._evict(neighbours)
@@ -164,199 +207,11 @@ class Listener:
             return self._evict(list(self._connections))
         return True
 
-    def _evict(self, candidates: list[_Connection]) -> bool:
+    def _evict(self, candidates: list[Connection]) -> bool:
         silent = next((one for one in candidates if one.silent), None)
-        if silent is None:
+        victim = silent or next((one for one in candidates if not one.proven), None)
+        if victim is None:
             return False
-        silent.evict()
         self.observe("connection_evicted")
+        victim.abort()
         return True
-
-
-class _Connection:
-    """One sender: reads, hands over and answers strictly in order."""
-
-    def __init__(
-        self, listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        name = writer.get_extra_info("peername") or ("", 0)
-        self.peer = Peer(str(name[0]), int(name[1]))
-        self.silent = True  # has never sent a byte
-        self.task = _current_task()
-        self._listener = listener
-        self._limits = listener.limits
-        self._reader = reader
-        self._writer = writer
-        self._deframer = Deframer(listener.limits.max_frame_bytes)
-        self._noise = 0
-        self._began: float | None = None  # when the block in hand, or the noise, began
-        self._wait: asyncio.Timeout | None = None
-        self._set_socket()
-
-    def _set_socket(self) -> None:
-        self._writer.transport.set_write_buffer_limits(high=0)  # drain means: with the kernel
-        own = self._writer.get_extra_info("socket")
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        idle, interval, probes = self._limits.keepalive_s
-        for option, value in (
-            ("TCP_KEEPIDLE", idle),
-            ("TCP_KEEPINTVL", interval),
-            ("TCP_KEEPCNT", probes),
-        ):
-            if hasattr(socket, option):  # not everywhere under these names
-                own.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-    async def serve(self) -> None:
-        """Speak until either side is done."""
-        try:
-            while await self._turn():
-                pass
-        except (ConnectionError, ssl.SSLError) as error:
-            log.info("connection lost", peer=self.peer.host, error=type(error).__name__)
-
-    def finish(self) -> None:
-        """End after the message in hand; at once when there is none."""
-        if self._wait is not None and not self._deframer.in_block:
-            self._wait.reschedule(asyncio.get_running_loop().time())
-
-    def evict(self) -> None:
-        """Break the connection off; its task ends by itself."""
-        self.silent = False  # leaves the choice, it is on its way out
-        self._writer.transport.abort()
-
-    async def close(self) -> None:
-        """Close politely, but not for longer than a write may take."""
-        self._writer.close()
-        try:
-            async with asyncio.timeout(self._limits.write_deadline_s):
-                await self._writer.wait_closed()
-        except (OSError, TimeoutError):
-            self._writer.transport.abort()
-
-    async def _turn(self) -> bool:
-        """Read once and deal with what that completed; False ends the connection."""
-        if self._listener.stopping and not self._deframer.in_block:
-            return False
-        dropped = self._deframer.dropped_bytes
-        found = await self._read()
-        if found is None:
-            return False
-        for block in found:
-            if not await self._answer(block):
-                return False
-        return self._account(self._deframer.dropped_bytes - dropped, bool(found))
-
-    async def _read(self) -> list[Block | Oversize] | None:
-        """Return what the next bytes, or their absence, completed; None when nothing more comes."""
-        now = asyncio.get_running_loop().time()
-        until, reason = self._deadline(now)
-        try:
-            async with asyncio.timeout_at(until) as self._wait:
-                data = await self._reader.read(READ_BYTES)
-        except TimeoutError:
-            return self._silence(reason)
-        finally:
-            self._wait = None
-        if data:
-            self.silent = False
-            return self._deframer.receive(data)
-        broken_off = self._deframer.in_block and not self._deframer.ending
-        last = self._deframer.eof()
-        if broken_off:
-            self._note("broken_off")
-        return last or None
-
-    def _deadline(self, now: float) -> tuple[float, str]:
-        if self._began is None:
-            return now + self._limits.idle_s, "idle"
-        until = self._began + self._limits.frame_deadline_s
-        if self._deframer.ending:
-            return min(until, now + self._limits.end_gap_s), "gap"
-        return until, "deadline"
-
-    def _silence(self, reason: str) -> list[Block | Oversize] | None:
-        if reason == "gap":
-            return self._deframer.idle()
-        if not self._listener.stopping:
-            self._note(reason)
-        return None
-
-    def _account(self, dropped: int, completed: bool) -> bool:
-        """Keep the clock of the block or noise in hand; False when there was too much noise."""
-        if completed:
-            self._noise = 0
-            self._began = None
-        if dropped:
-            if not self._noise:
-                self._note("noise", dropped=dropped)
-            self._noise += dropped
-        if self._began is None and (self._deframer.in_block or self._noise):
-            self._began = asyncio.get_running_loop().time()
-        elif not self._deframer.in_block and not self._noise:
-            self._began = None
-        return self._noise <= self._limits.max_noise_bytes
-
-    async def _answer(self, block: Block | Oversize) -> bool:
-        payloads = await self._judged(block)
-        if payloads is None:
-            return False
-        if not payloads:
-            return True
-        self._writer.write(b"".join(map(frame, payloads)))  # in one segment: some read only once
-        try:
-            async with asyncio.timeout(self._limits.write_deadline_s):
-                await self._writer.drain()
-        except TimeoutError:
-            self._note("write_deadline")
-            self._writer.transport.abort()
-            return False
-        return True
-
-    async def _judged(self, block: Block | Oversize) -> list[bytes] | None:
-        if isinstance(block, Oversize):
-            self._note("oversize", size=block.size)
-            return await self._listener.reject(
-                _too_long(self._limits.max_frame_bytes), block.head, self.peer
-            )
-        if block.bare:
-            self._note("bare")
-        try:
-            return await self._listener.accept(block.payload, self.peer)
-        except Exception as error:  # the door's outermost catch: a bug of ours
-            # neither the message of an unknown error nor its values may reach a log
-            self._note("failure", error=type(error).__name__, at=_place(error))
-            return await self._listener.reject(_our_fault(), block.payload, self.peer)
-
-    def _note(self, event: str, **facts: object) -> None:
-        self._listener.observe(event)
-        log.warning(event, peer=self.peer.host, **facts)
-
-
-def _current_task() -> asyncio.Task[None]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("a connection lives in a task")
-    return task
-
-
-def _too_long(limit: int) -> Refusal:
-    return Refusal(
-        f"message is longer than {limit} bytes",
-        code="207",
-        acknowledgement="AR",
-        remedy="send less, or raise the listener's size limit",
-    )
-
-
-def _our_fault() -> Refusal:
-    return Refusal("the broker failed on this message", code="207", remedy="see the broker's log")
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

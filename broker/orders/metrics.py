@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from broker.store.metrics import SECONDS, Bounded, VersionInfo
+from broker.store.peers import Peers
 
 
 class OrdersMetrics:
@@ -17,6 +18,7 @@ class OrdersMetrics:
         self._messages = self._counter(
             "messages", "Messages answered; ack none: closed unanswered", ("source", "type", "ack")
         )
+        self._counted: dict[tuple[str, str, str], Counter] = {}  # bounded as the labels are
         self._ack_seconds = Histogram(
             "broker_orders_ack_seconds",
             "Seconds from the end of a message to its acknowledgement",
@@ -26,20 +28,51 @@ class OrdersMetrics:
         self._refused = self._counter("refused", "Messages refused, by reason", ("reason",))
         self._repeats = self._counter("repeats", "Messages that had been answered before")
         self._stale = self._counter("stale", "Messages older than what is known")
+        self._finished = self._counter(
+            "finished", "Orders and updates of which every step has ended: on no list"
+        )
+        self._without_order = self._counter(
+            "patients_without_order", "Patient messages of people without an order"
+        )
+        self._merged_ids = self._counter(
+            "merged_ids", "Messages under a patient ID that was merged into another", ("type",)
+        )
+        self._unknown = self._counter(
+            "unknown", "Cancels, holds and releases of an order or step that is not known"
+        )
         self._conflicts = self._counter("conflicts", "Commits tried again after a conflict")
         self._store_unavailable = self._counter(
             "store_unavailable", "Messages not taken because the store was unavailable"
         )
+        self._mislabelled = self._counter(
+            "mislabelled", "Messages whose MSH-18 does not fit their bytes", ("source",)
+        )
+        self._notes = Bounded(100)
+        self._odd = self._counter(
+            "odd_values", "Messages of which the mapping left a value empty or cut it", ("note",)
+        )
+        self._returned = self._counter(
+            "returned", "Status messages of ours that were sent back to us"
+        )
+        self._miscounted = self._counter(
+            "batches_miscounted", "Batches that hold not as many messages as BTS-1 says"
+        )
+        self._warned: set[str] = set()
         self._connections = self._counter(
             "connection_events", "What happened to connections", ("event",)
         )
+        self._senders = Peers("orders", "message", "source", self.registry)
         self.mapping = VersionInfo("orders", self.registry)
 
     def answered(self, source: str, message_type: str, code: str, seconds: float) -> None:
         """Count one message with its acknowledgement code; code '' is closed without an answer."""
         labels = self._sources(source), self._types(message_type), _ack(code)
-        self._messages.labels(*labels).inc()
+        counted = self._counted.get(labels)
+        if counted is None:
+            counted = self._counted[labels] = self._messages.labels(*labels)
+        counted.inc()
         self._ack_seconds.observe(seconds)
+        self._senders.answered(labels[0], seconds)
 
     def refused(self, reason: str) -> None:
         """Count a refusal; `reason` is one of our fixed words or an error code, never content."""
@@ -53,6 +86,22 @@ class OrdersMetrics:
         """Count a message that came too late to change anything."""
         self._stale.inc()
 
+    def finished(self) -> None:
+        """Count a message about an order that is over."""
+        self._finished.inc()
+
+    def without_order(self) -> None:
+        """Count a message about nobody who has had an order."""
+        self._without_order.inc()
+
+    def merged_id(self, message_type: str) -> None:
+        """Count a message that names a patient by an ID that was merged away."""
+        self._merged_ids.labels(self._types(message_type)).inc()
+
+    def unknown(self) -> None:
+        """Count a message that names an order or step that is not known."""
+        self._unknown.inc()
+
     def conflict(self) -> None:
         """Count a commit that has to be made again."""
         self._conflicts.inc()
@@ -60,6 +109,26 @@ class OrdersMetrics:
     def store_unavailable(self) -> None:
         """Count a message that could not be stored."""
         self._store_unavailable.inc()
+
+    def mislabelled(self, source: str) -> bool:
+        """Count a message with a wrong MSH-18; True the first time for its source."""
+        label = self._sources(source)
+        self._mislabelled.labels(label).inc()
+        first = label not in self._warned
+        self._warned.add(label)
+        return first
+
+    def odd_value(self, note: str) -> None:
+        """Count a message with a value that was left empty or cut; `note` names field and fact."""
+        self._odd.labels(self._notes(note)).inc()
+
+    def returned(self) -> None:
+        """Count a status message of ours that was sent back to us."""
+        self._returned.inc()
+
+    def miscounted(self) -> None:
+        """Count a batch whose trailer says another number of messages than it holds."""
+        self._miscounted.inc()
 
     def connection(self, event: str) -> None:
         """Count something that happened to a connection; `event` is one of our fixed words."""

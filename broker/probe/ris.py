@@ -16,6 +16,7 @@ from broker.hl7.framing import Block, Deframer, frame
 from broker.hl7.header import read_header
 from broker.hl7.refusal import Refusal
 from broker.probe.address import Address, Unreachable
+from broker.probe.secure import Secure, hung_up
 from broker.probe.sink import QUIET_S, READ_BYTES, Answer, Received, Sink, listening
 
 __all__ = [
@@ -53,29 +54,38 @@ def _with_cr(piece: bytes) -> bytes:
 
 
 def send(
-    to: Address, messages: Iterable[bytes], *, deadline_s: float = 10.0
+    to: Address,
+    messages: Iterable[bytes],
+    *,
+    deadline_s: float = 10.0,
+    secure: Secure | None = None,
 ) -> list[Acknowledgement]:
     """Send over one connection, each message after the answer to the one before; all answers.
 
     Raises Unreachable when the peer cannot be reached, hangs up, or is silent past the deadline.
     """
-    with Sender(to, deadline_s=deadline_s) as sender:
+    with Sender(to, deadline_s=deadline_s, secure=secure) as sender:
         return [answer for message in messages for answer in sender.send(message)]
 
 
 class Sender:
-    """One kept MLLP connection of a RIS; blocking."""
+    """One kept MLLP connection of a RIS, over TLS where it is `secure`; blocking."""
 
-    def __init__(self, to: Address, *, deadline_s: float = 10.0) -> None:
+    def __init__(
+        self, to: Address, *, deadline_s: float = 10.0, secure: Secure | None = None
+    ) -> None:
         self.to = to
         self._deadline_s = deadline_s
         self._deframer = Deframer(MAX_ANSWER_BYTES)
         self._pending: deque[bytes] = deque()
+        self._unheard = secure is not None
         try:
             self._socket = socket.create_connection(to, timeout=deadline_s)
         except OSError as error:
             raise _nobody(to, error) from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if secure is not None:
+            self._socket = secure.wrapped(self._socket, to)
 
     def send(self, message: bytes) -> list[Acknowledgement]:
         """Send one message and wait for every answer that its MSH-15/16 ask for.
@@ -126,9 +136,14 @@ class Sender:
         except TimeoutError:
             return None
         except OSError as error:
+            if self._unheard:
+                raise hung_up(self.to) from error
             raise Unreachable(self.to, "reset the connection", _SEE_LOG) from error
+        if not data and self._unheard:
+            raise hung_up(self.to)
         if not data:
             raise Unreachable(self.to, "closed the connection without an acknowledgement", _SEE_LOG)
+        self._unheard = False
         return data
 
     def __enter__(self) -> Self:

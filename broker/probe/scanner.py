@@ -6,14 +6,15 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import AssociationSocket
 
 from broker.probe.address import Address, Unreachable
@@ -26,6 +27,8 @@ from broker.probe.questions import (
     started_step,
     worklist_keys,
 )
+from broker.probe.secure import Secure
+from broker.probe.styles import MPPS, VERIFICATION, Manner
 
 __all__ = [
     "MPPS",
@@ -44,13 +47,11 @@ __all__ = [
     "worklist_keys",
 ]
 
-VERIFICATION = UID("1.2.840.10008.1.1")
 WORKLIST = UID("1.2.840.10008.5.1.4.31")
-MPPS = UID("1.2.840.10008.3.1.2.3.3")
 
-TRANSFER_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 SUCCESS = 0x0000
 _PENDING = {0xFF00, 0xFF01}
+_CANCELLED = 0xFE00
 
 
 class Status(int):
@@ -89,6 +90,8 @@ class Scanner:
     called: str = "BROKER"
     calling: str = "PROBE"
     deadline_s: float = 10.0
+    manner: Manner = field(default_factory=Manner)
+    secure: Secure | None = None
 
     def echo(self) -> Status:
         """C-ECHO; the status of the answer."""
@@ -98,19 +101,29 @@ class Scanner:
     def find(self, keys: Attributes) -> list[Attributes]:
         """Ask the worklist; the answers as plain nested values by DICOM keyword, in their order.
 
-        Raises QueryFailed on a failure status.
+        It cancels where its manner says so, and keeps what it has got. Raises QueryFailed on a
+        failure status.
         """
+        stops_at, asked = self.manner.stops_at, to_dataset(keys)
+        if self.manner.private:
+            block = asked.private_block(0x0029, "BROKER PROBE", create=True)
+            block.add_new(0x10, "LO", "ROOM 3")
+        message_id: Any = self.manner.message_id  # None is more than pynetdicom says it takes
         with self._association(WORKLIST) as association:
             # Read to the end before anything is judged: an answer left unread blocks the release.
-            answers = list(association.send_c_find(to_dataset(keys), WORKLIST))
+            answers = []
+            for answer in association.send_c_find(asked, WORKLIST, message_id):
+                answers.append(answer)
+                if len(answers) == stops_at:
+                    association.send_c_cancel(message_id, query_model=WORKLIST)
         items: list[Attributes] = []
         for response, identifier in answers:
             status = self._status(response)
             if status in _PENDING and identifier is not None:
                 items.append(to_values(identifier))
-            elif status != SUCCESS:
+            elif status != SUCCESS and not (stops_at and status == _CANCELLED):
                 raise QueryFailed(self.to, status)
-        return items
+        return items[:stops_at]
 
     def mpps_start(self, item: Attributes, *, uid: str, now: datetime) -> Status:
         """N-CREATE an IN PROGRESS step for one worklist item; `now` is the scanner's local time."""
@@ -142,18 +155,21 @@ class Scanner:
         ae = _Application(ae_title=self.calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.deadline_s
         ae.connection_timeout = self.deadline_s
-        ae.add_requested_context(sop_class, TRANSFER_SYNTAXES)
+        ae.maximum_pdu_size = self.manner.max_pdu
+        for each in (sop_class, *self.manner.beside):
+            ae.add_requested_context(each, list(self.manner.syntaxes))
         connected = threading.Event()
         association = ae.associate(
             self.to.host,
             self.to.port,
             ae_title=self.called,
             evt_handlers=[(evt.EVT_CONN_OPEN, _opened, [connected])],
+            tls_args=self.secure.of(self.to) if self.secure else None,
         )
         try:
             if not association.is_established:
                 raise self._refused(association, connected=connected.is_set())
-            if not association.accepted_contexts:
+            if not any(c.abstract_syntax == sop_class for c in association.accepted_contexts):
                 raise self._unreachable("accepts no presentation context of ours")
             yield association
         finally:
@@ -161,10 +177,10 @@ class Scanner:
             ae.close()
 
     def _refused(self, association: Association, *, connected: bool) -> Unreachable:
-        if association.is_rejected:
-            answer = association.acceptor.primitive
-            reason = answer.reason_str if answer is not None else "no reason given"
-            return self._unreachable(f"rejected the association ({reason})")
+        if answer := rejection(association):
+            return self._unreachable(f"rejected the association ({answer.reason_str})")
+        if self.secure is not None and (problem := self.secure.trial(self.to, self.deadline_s)):
+            return problem
         if connected:
             return self._unreachable("took the connection but did not accept the association")
         return self._unreachable("cannot connect")
@@ -186,16 +202,28 @@ class Scanner:
 class _Application(AE):
     """pynetdicom forgets to close the socket of a refused connection; this one remembers."""
 
-    _sockets: tuple[socket.socket, ...] = ()
+    _sockets: tuple[tuple[AssociationSocket, socket.socket | None], ...] = ()
 
     def _create_socket(self, *arguments: Any) -> AssociationSocket:
         made = super()._create_socket(*arguments)
-        self._sockets += (made.socket,) if made.socket is not None else ()
+        self._sockets += ((made, made.socket),)
         return made
 
     def close(self) -> None:
-        for opened in self._sockets:
-            opened.close()
+        for made, plain in self._sockets:
+            for opened in (made.socket, plain):  # TLS puts another one in its place
+                if opened is not None:
+                    opened.close()
+
+
+def rejection(association: Association) -> A_ASSOCIATE | None:
+    """The A-ASSOCIATE-RJ that ended an association, None when it ended otherwise (PS3.8 §9.3.4).
+
+    pynetdicom takes one that comes before it looks for a lost connection, and leaves it unread.
+    """
+    read = association.acceptor.primitive if association.is_rejected else None
+    answer = read or association.dul.peek_next_pdu()
+    return answer if isinstance(answer, A_ASSOCIATE) and answer.result else None
 
 
 def _opened(event: evt.Event, connected: threading.Event) -> None:

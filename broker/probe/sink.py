@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ MAX_MESSAGE_BYTES = 16 << 20
 READ_BYTES = 1 << 16
 # A block whose FS came without CR counts as complete after this silence (hazards 1.1).
 QUIET_S = 0.2
+HANDSHAKE_S = 5.0
 
 
 class Answer(StrEnum):
@@ -66,11 +68,12 @@ class Sink:
     """A RIS that listens: records every message with its arrival time and answers as programmed.
 
     `answer` is the default; `answer_next` queues answers for the next messages, whichever
-    connection they come on. Use `listening()` or start/stop.
+    connection they come on. It speaks TLS where it has `tls`. Use `listening()` or start/stop.
     """
 
     answer: Answer = Answer.AA
     delay_s: float = 0.0
+    tls: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
     _programme: deque[Answer] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -184,17 +187,25 @@ class _SinkConnection(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
+        if (tls := self.server.sink.tls) is not None:
+            self.request.settimeout(HANDSHAKE_S)
+            try:
+                self.request = tls.wrap_socket(self.request, server_side=True)
+            except OSError:  # it was not the broker, or one that does not trust us
+                return
         number = self.server.admit(self.request)
         self.request.settimeout(QUIET_S)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The peer may vanish at any moment; that is what a sink is for.
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, ssl.SSLError):
             for payload in _payloads(self.request):
                 if not self._reply(self.server.sink.record(payload, number)):
                     break
 
     def finish(self) -> None:
         self.server.dismiss(self.request)
+        if isinstance(self.request, ssl.SSLSocket):  # the server closes only the one it accepted
+            self.request.close()
 
     def _reply(self, message: Received) -> bool:
         """Answer as decided; False ends the connection."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,30 +35,47 @@ class NotReady(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """Where a running broker listens, and its process and log."""
+    """Where a running broker listens, and its process and log; `data` is its folder."""
 
     hl7: Address
     dicom: Address
     pid: int
     log: Path
 
+    @property
+    def data(self) -> Path:
+        return self.log.with_name("data")
+
 
 @contextmanager
-def throwaway_broker(ris: Address, *, deadline_s: float = 30.0) -> Iterator[Running]:
+def throwaway_broker(
+    ris: Address, *, deadline_s: float = 30.0, said: Mapping[str, str] | None = None
+) -> Iterator[Running]:
     """Run a broker that reports to `ris` for the length of a with-block; ports are the system's.
 
-    Raises NotReady when it says no `ready` within the deadline.
+    `said` are further settings as environment, e.g. BROKER_HL7__PROCESSES. Raises NotReady when it
+    says no `ready` within the deadline.
     """
-    with tempfile.TemporaryDirectory(prefix="broker-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        process = _start(folder, ris)
-        try:
-            yield _ready(process, folder, deadline_s)
-        finally:
-            _stop(process)
+    with (
+        tempfile.TemporaryDirectory(prefix="broker-", ignore_cleanup_errors=True) as name,
+        broker_in(Path(name), ris, deadline_s=deadline_s, said=said) as running,
+    ):
+        yield running
 
 
-def _start(folder: Path, ris: Address) -> subprocess.Popen[bytes]:
+@contextmanager
+def broker_in(
+    folder: Path, ris: Address, *, deadline_s: float = 30.0, said: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """Run a broker as `throwaway_broker` does, in a folder that stays: another may go on there."""
+    process = _start(folder, ris, said or {})
+    try:
+        yield _ready(process, folder, deadline_s)
+    finally:
+        _stop(process)
+
+
+def _start(folder: Path, ris: Address, said: Mapping[str, str]) -> subprocess.Popen[bytes]:
     config = folder / "broker.yaml"
     config.write_text(CONFIG.format(data=folder / "data", ris=ris), encoding="utf-8")
     # The play must not touch the site's broker, so nothing of its configuration is inherited.
@@ -69,7 +86,7 @@ def _start(folder: Path, ris: Address) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=log,
-            env=environ,
+            env={**environ, **said},
             start_new_session=True,
         )
 

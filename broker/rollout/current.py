@@ -12,8 +12,9 @@ from typing import Self
 import structlog
 
 from broker.mapping.bundle import Bundle
-from broker.mapping.document import Complaints
-from broker.rollout.deploying import deploy, load_version
+from broker.mapping.text.nodes import Complaints
+from broker.rollout.deploying import deploy_bundle, load_version
+from broker.rollout.outcome import Deployed
 from broker.settings import Settings
 from broker.store import bundles
 from broker.store.bundles import SHORT, Activation
@@ -36,6 +37,22 @@ class Mappings:
     def named(self, mapping: str) -> str:
         """Name a mapping of this bundle with its version, as archive and events keep it."""
         return f"{mapping}@{self.version[:SHORT]}"
+
+
+_prepared: Mappings | None = None
+"""What this process, or the one that it is a copy of, had loaded before any door was open."""
+
+
+def prepare(store: Store, settings: Settings, *, at: float) -> Deployed:
+    """Put the folder in force before any door opens, and keep what was compiled for the doors.
+
+    `at` in epoch s. Raises Complaints, StoreUnavailable.
+    """
+    global _prepared
+    deployed, bundle = deploy_bundle(store, settings, by="start", at=at, always=False)
+    if bundle.version == deployed.active.version:
+        _prepared = Mappings(bundle.for_messages(), bundle.version)
+    return deployed
 
 
 class Current:
@@ -89,16 +106,18 @@ class Current:
 
 
 async def _fetched(store: AsyncStore, settings: Settings, active: Activation) -> Mappings:
+    if _prepared is not None and _prepared.version == active.version:
+        return _prepared
     files = await store.run(bundles.get(active.version))
     if files is None:
         raise StoreUnavailable(f"mappings {active.short} are not in the store")
     bundle = await asyncio.to_thread(load_version, files, settings.mappings, settings.ris)
-    return Mappings(bundle, active.version)
+    return Mappings(bundle.for_messages(), active.version)
 
 
 def _from_folder(settings: Settings) -> Activation:
-    store = Store(settings.redis.url)
+    store = Store(settings.redis.full_url)
     try:
-        return deploy(store, settings, by="start", at=time.time()).active
+        return deploy_bundle(store, settings, by="start", at=time.time())[0].active
     finally:
         store.close()

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
 
 from broker.mapping.bundle import Bundle
-from broker.mapping.document import Complaint, Complaints, did_you_mean
 from broker.mapping.packing import read_folder, unpack
+from broker.mapping.text.nearest import did_you_mean
+from broker.mapping.text.nodes import Complaint, Complaints
+from broker.mapping.text.surviving import surviving
+from broker.rollout.outcome import Deployed, note_failure
 from broker.settings import Ris, Settings
 from broker.store import bundles
-from broker.store.bundles import Activation, Failure
+from broker.store.bundles import Activation
 from broker.store.executors import Store, StoreUnavailable
 
 
 class NoSuchVersion(Exception):
     """The bundle to go back to is not kept; the text says which are."""
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """What is in force now, whether that is news, and what was checked: version and mappings."""
-
-    active: Activation
-    changed: bool
-    checked: str
-    mappings: int
 
 
 def deploy(
@@ -40,6 +31,13 @@ def deploy(
     rollback, from another host) stays while this folder is as it was. Raises StoreUnavailable, and
     Complaints, which are noted in the store and change nothing else.
     """
+    return deploy_bundle(store, settings, by=by, at=at, always=always)[0]
+
+
+def deploy_bundle(
+    store: Store, settings: Settings, *, by: str, at: float, always: bool = True
+) -> tuple[Deployed, Bundle]:
+    """Do what `deploy` does, and give what the folder holds, which another version may outdo."""
     try:
         files = read_folder(settings.mappings)
         bundle = _checked(files, settings, settings.mappings)
@@ -48,14 +46,13 @@ def deploy(
         while (newer := read_folder(settings.mappings)) != files:
             files, bundle = newer, _checked(newer, settings, settings.mappings)
     except Complaints as wrong:
-        with suppress(StoreUnavailable):
-            store.run(bundles.note_failure(Failure(at, by, str(wrong))))
+        note_failure(store, by=by, at=at, reason=str(wrong))
         raise
     wanted = Activation(bundle.version, at, by, _origin(settings))
     if not always and (kept := _kept(store, settings, wanted)):
         store.run(bundles.forget_failure())
-        return _deployed(kept, bundle, changed=False)
-    return _activated(store, files, bundle, wanted)
+        return _deployed(kept, bundle, changed=False), bundle
+    return _activated(store, files, bundle, wanted), bundle
 
 
 def roll_back(store: Store, settings: Settings, version: str, *, by: str, at: float) -> Deployed:
@@ -79,7 +76,8 @@ def load_version(
     files: Mapping[str, bytes], folder: Path, ris: Iterable[Ris], *, examples: bool = False
 ) -> Bundle:
     """The bundle of stored files, fit for these RIS. Raises Complaints about files in `folder`."""
-    bundle = unpack(files, folder, examples=examples)
+    with surviving(str(folder)):
+        bundle = unpack(files, folder, examples=examples)
     if unfit := list(_unfit(bundle, ris)):
         raise Complaints(unfit)
     return bundle
@@ -127,6 +125,8 @@ def _kept(store: Store, settings: Settings, wanted: Activation) -> Activation | 
     former = [ours] if ours else history
     if wanted.version not in {each.version for each in former}:
         return None
+    if wanted.version == history[0].version:
+        return history[0]
     files = store.run(bundles.get(history[0].version))
     try:  # another release of the program may not understand it any more
         load_version(files or {}, settings.mappings, settings.ris)

@@ -11,8 +11,9 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch
 
-from broker.mapping.document import Complaints
-from broker.rollout.deploying import Deployed, deploy
+from broker.mapping.text.nodes import Complaints
+from broker.rollout.apart import Unfinished, deploy_apart
+from broker.rollout.outcome import Deployed, note_failure
 from broker.settings import Settings
 from broker.store.bundles import SHORT
 from broker.store.executors import Store, StoreUnavailable
@@ -24,34 +25,39 @@ AGAIN_S = 5.0
 log = structlog.get_logger("rollout")
 
 
-def start(settings: Settings, url: str) -> None:
-    """Put the folder in force before any door opens; `url` is the store's.
-
-    Raises Complaints, StoreUnavailable.
-    """
-    store = Store(url)
-    try:
-        _tell(deploy(store, settings, by="start", at=time.time(), always=False))
-    finally:
-        store.close()
-
-
 async def reload(settings: Settings, url: str, *, by: str, always: bool) -> bool:
     """Put the folder in force while doors are open; a failure is logged and changes nothing.
 
     `always` undoes a rollback even when the folder is as it was. False when it failed.
     """
-    return await asyncio.to_thread(_reload, settings, url, by, always)
+    try:
+        deployed = await deploy_apart(settings, url, by=by, always=always)
+    except Complaints as wrong:
+        log.error("mappings refused, the former ones stay in force", by=by, why=f"{wrong}")
+        return False
+    except StoreUnavailable as away:
+        log.error("mappings not reloaded: store unavailable", by=by, why=f"{away}")
+        return False
+    except (Unfinished, OSError) as trouble:
+        log.error("mappings not reloaded, the former ones stay in force", by=by, why=f"{trouble}")
+        await asyncio.to_thread(_note, url, by, f"{trouble}")
+        return False
+    if deployed.changed or always:
+        _tell(deployed)
+    return True
 
 
 async def watch(settings: Settings, url: str) -> None:
     """Reload whenever the folder changes, until cancelled."""
-    changes, told = _changes(settings.mappings), False
+    changes, told, right = _changes(settings.mappings), False, True
     while True:
         try:
             async for _ in changes:
                 told = False
-                await reload(settings, url, by="watch", always=False)
+                was_right = right
+                right = await reload(settings, url, by="watch", always=False)
+                if right and not was_right:
+                    log.info("the folder of mappings is right again", folder=f"{settings.mappings}")
         except OSError as error:  # no inotify to be had, or no folder at the moment
             if not told:
                 log.warning("the mappings cannot be watched", why=error.strerror or str(error))
@@ -84,21 +90,13 @@ def _identity(folder: Path) -> tuple[int, ...]:
     return ()
 
 
-def _reload(settings: Settings, url: str, by: str, always: bool) -> bool:
+def _note(url: str, by: str, reason: str) -> None:
+    """What a process that was ended could not note itself."""
     store = Store(url)
     try:
-        deployed = deploy(store, settings, by=by, at=time.time(), always=always)
-        if deployed.changed or always:
-            _tell(deployed)
-    except Complaints as wrong:
-        log.error("mappings refused, the former ones stay in force", by=by, why=f"{wrong}")
-        return False
-    except StoreUnavailable as away:
-        log.error("mappings not reloaded: store unavailable", by=by, why=f"{away}")
-        return False
+        note_failure(store, by=by, at=time.time(), reason=reason)
     finally:
         store.close()
-    return True
 
 
 def _tell(deployed: Deployed) -> None:

@@ -25,12 +25,18 @@ class Script:
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One command, or one script with its keys and arguments; `read` makes the reply a value."""
+    """One command, or one script with its keys and arguments; `read` makes the reply a value.
+
+    `promised`: what it gives is promised to others, who rely on it if the server dies right after.
+    `about` is what the words were made from, for who rehearses a call.
+    """
 
     words: tuple[Word, ...]
     read: Callable[[Any], T]
     script: Script | None = None
     keys: tuple[str, ...] = (PREFIX,)
+    about: object = None
+    promised: bool = False
 
     def command(self, *, whole_script: bool = False) -> tuple[Word, ...]:
         """Give the words to send; a script goes by its SHA-1 unless Redis has forgotten it."""
@@ -43,8 +49,15 @@ class Call(Generic[T]):
 @cache
 def script(name: str) -> Script:
     """Read a Lua script that lies in this room."""
-    text = files("broker.store").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def read_scripts() -> None:
+    """Read all scripts now: a process that lasts must not meet those of a later version."""
+    for file in files(__package__).iterdir():
+        if file.name.endswith(".lua"):
+            script(file.name.removesuffix(".lua"))
 
 
 def text(reply: Any) -> str:
@@ -60,3 +73,14 @@ def texts(reply: Any) -> list[str]:
 def pairs(reply: list[Any]) -> list[tuple[str, bytes]]:
     """Read a flat list as pairs of a key and a raw value."""
     return [(text(key), value) for key, value in zip(reply[::2], reply[1::2], strict=True)]
+
+
+def entries(reply: list[Any]) -> list[tuple[str, dict[bytes, bytes]]]:
+    """Read the entries of a stream: ID and fields, which redis-py has made a dict of."""
+    return [(text(name), _fields(fields)) for name, fields in reply]
+
+
+def _fields(fields: Any) -> dict[bytes, bytes]:
+    if isinstance(fields, dict):
+        return fields
+    return dict(zip(fields[::2], fields[1::2], strict=True))

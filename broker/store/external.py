@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
 
 import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
+from redis.exceptions import RedisError, ResponseError
 
+from broker.store.clients import at
+from broker.store.clients import client as client_of
 from broker.store.keys import PREFIX
-from broker.store.server import ServerProblem
+from broker.store.sentinels import Group, Sentinels, group_of
+from broker.store.stamping import ServerProblem
 
 OLDEST = (6, 2)
+PATIENT: Final = {"socket_timeout": 5, "socket_connect_timeout": 5}
 PROBE_KEY = f"{PREFIX}probe"
 
 
@@ -26,6 +30,10 @@ def objections(url: str) -> list[str]:
             info: Any = client.info("everything")
     except RedisError as error:
         raise ServerProblem(f"the server does not answer INFO: {error}") from error
+    return _objections(info)
+
+
+def _objections(info: dict[str, Any]) -> list[str]:
     found = []
     version = str(info.get("redis_version", "0.0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
@@ -36,6 +44,91 @@ def objections(url: str) -> list[str]:
     if not info.get("aof_enabled"):
         found.append("appendonly is off: a restart loses acknowledged orders; set appendonly yes")
     return found
+
+
+def remarks(url: str) -> list[str]:
+    """What this server may lose all the same, as far as it lets itself be asked.
+
+    Raises ServerProblem.
+    """
+    try:
+        with _client(url) as client:
+            info: Any = client.info("everything")
+            said: Any = client.config_get("appendfsync")
+    except ResponseError:
+        return ["it does not say its appendfsync (CONFIG is forbidden): see that it is always"]
+    except RedisError as error:
+        raise ServerProblem(f"the server does not answer: {error}") from error
+    found = []
+    if info.get("aof_enabled") and (sync := said.get("appendfsync", "always")) != "always":
+        lost = "up to a second" if sync == "everysec" else "all that the system has not written"
+        found.append(f"appendfsync is {sync}: a crash loses {lost} of acknowledged orders")
+    if not info.get("maxmemory"):
+        found.append("maxmemory is not set: a full machine ends the server; set it")
+    if group := group_of(url):
+        found += _of_failover(group, info)
+    return found
+
+
+def _of_failover(group: Group, info: dict[str, Any]) -> Iterator[str]:
+    """What would be lost, or not go on, when the master dies: any replica may be the next one."""
+    if (there := _following(info)) < group.replicas:
+        yield f"{there} replicas follow: no order is acknowledged until {group.replicas} do"
+    sentinels = Sentinels(group)
+    try:
+        yield from sentinels.troubles()
+        for place in sentinels.replicas():
+            try:
+                with at(group, place, **PATIENT) as replica:
+                    told: Any = replica.info("everything")
+            except RedisError as error:
+                yield f"the replica {place} does not answer: {error}"
+            else:
+                yield from (f"the replica {place}: {each}" for each in _objections(told))
+    except RedisError as error:
+        yield f"{error}"
+    finally:
+        sentinels.close()
+
+
+def _following(info: dict[str, Any]) -> int:
+    """How many replicas have all, or are about to."""
+    return sum(
+        isinstance(value, dict) and value.get("state") == "online"
+        for name, value in info.items()
+        if name.startswith("slave")
+    )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who is master of a group now, how many replicas follow, and what stands in a failover's way.
+
+    `short` says that nothing is acknowledged now.
+    """
+
+    master: str
+    replicas: int
+    short: bool
+    troubles: tuple[str, ...]
+
+
+def standing(url: str) -> Standing | None:
+    """Look at a group of servers; None where there is only one. Raises ServerProblem."""
+    group = group_of(url)
+    if group is None:
+        return None
+    sentinels = Sentinels(group)
+    try:
+        with _client(url) as client:
+            info: Any = client.info("replication")
+        there = _following(info)
+        troubles = tuple(sentinels.troubles())
+        return Standing(f"{sentinels.master()}", there, there < group.replicas, troubles)
+    except RedisError as error:
+        raise ServerProblem(f"the master does not answer: {error}") from error
+    finally:
+        sentinels.close()
 
 
 def writable(url: str) -> bool:
@@ -49,8 +142,6 @@ def writable(url: str) -> bool:
 
 def _client(url: str) -> redis.Redis:
     try:
-        return redis.Redis.from_url(
-            url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
-        )
+        return client_of(url, **PATIENT)
     except ValueError as error:
         raise ServerProblem(f"not the URL of a Redis: {error}") from error

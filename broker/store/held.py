@@ -33,6 +33,7 @@ class Waiting:
     mapping: str
     unmapped: tuple[Unmapped, ...]
     raw: bytes = field(repr=False)
+    port: int = 0
     schema_version: int = SCHEMA_VERSION
 
 
@@ -72,16 +73,21 @@ def forget(digest: str) -> Call[int]:
     return Call(("HDEL", keys.HELD, digest), int)
 
 
+def plain(message: Waiting) -> dict[str, Any]:
+    """Give a message as plain values; `of_plain` reads them."""
+    return {**asdict(message), "raw": message.raw.decode("latin-1")}
+
+
 def _dump(message: Waiting) -> bytes:
-    facts = {**asdict(message), "raw": message.raw.decode("latin-1")}
-    return zlib.compress(json.dumps(facts, ensure_ascii=False).encode())
+    return zlib.compress(json.dumps(plain(message), ensure_ascii=False).encode())
 
 
 def _loads(reply: list[bytes | None]) -> list[Waiting]:
-    return [_load(json.loads(zlib.decompress(packed))) for packed in reply if packed]
+    return [of_plain(json.loads(zlib.decompress(packed))) for packed in reply if packed]
 
 
-def _load(facts: dict[str, Any]) -> Waiting:
+def of_plain(facts: dict[str, Any]) -> Waiting:
+    """Read plain values. Raises TypeError, ValueError, KeyError."""
     unmapped = tuple(Unmapped(**each) for each in facts["unmapped"])
     raw = facts["raw"].encode("latin-1")
     return Waiting(**{**facts, "unmapped": unmapped, "raw": raw})

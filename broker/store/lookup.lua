@@ -2,11 +2,13 @@
 -- off its index: it would make every commit of its number conflict.
 --   KEYS[1]  prefix
 --   ARGV[1]  JSON: orders, patients (keys), identifiers ([kind, value]), orders_of_patients,
---            tombstones (kind:value)
+--            tombstones (kind:value), given (whether the count of generated numbers is wanted),
+--            exams ([kind, value]: numbers for which performed steps may wait)
 -- Answers flat lists: orders (key, value), patients (key, value), aliases (asked, actual),
--- tombstones (kind:value, JSON).
+-- tombstones (kind:value, JSON); that count behind its revision, '' for none; performed steps
+-- (SOP Instance UID, value).
 local prefix, asked = KEYS[1], cjson.decode(ARGV[1])
-local orders, patients, aliases, tombstones, seen = {}, {}, {}, {}, {}
+local orders, patients, aliases, tombstones, exams, seen = {}, {}, {}, {}, {}, {}
 
 -- A record outweighs an alias, and an alias to nothing is none: either may outlive the other.
 local function resolved(kind, key)
@@ -44,7 +46,7 @@ local function read_order(key)
   if value then
     orders[#orders + 1] = key
     orders[#orders + 1] = value
-    read_patient(cjson.decode(string.sub(value, 13)).patient)
+    read_patient(string.sub(value, 17, 16 + (tonumber(string.sub(value, 13, 16)) or 0)))
   end
 end
 
@@ -66,6 +68,18 @@ local function read_tombstone(name)
   end
 end
 
+local function read_exams(index)
+  for _, uid in ipairs(redis.call('SMEMBERS', index)) do
+    local value = redis.call('GET', prefix .. 'mpps:' .. uid)
+    if value then
+      exams[#exams + 1] = uid
+      exams[#exams + 1] = value
+    else
+      redis.call('SREM', index, uid)
+    end
+  end
+end
+
 for _, name in ipairs(asked.tombstones) do read_tombstone(name) end
 for _, key in ipairs(asked.orders) do read_order(key) end
 for _, pair in ipairs(asked.identifiers) do
@@ -77,4 +91,8 @@ for _, key in ipairs(asked.patients) do
     read_members(prefix .. 'orders-of:' .. resolved('patient', key))
   end
 end
-return {orders, patients, aliases, tombstones}
+local given = asked.given and redis.call('GET', prefix .. 'numbers-given') or ''
+for _, pair in ipairs(asked.exams) do
+  read_exams(prefix .. 'unlinked-' .. pair[1] .. ':' .. pair[2])
+end
+return {orders, patients, aliases, tombstones, given or '', exams}

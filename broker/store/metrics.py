@@ -26,6 +26,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 """Histogram bounds that suit everything the doors time."""
 LARGEST = ("_max", "_oldest_seconds", "_timestamp_seconds")
 """Gauges whose names end so are not added up over processes: the largest one counts."""
+SMALLEST = ("_days_left",)
+"""And of these the smallest one."""
 OTHER = "other"
 LABEL_LENGTH = 80
 
@@ -41,6 +43,8 @@ class Bounded:
 
     def __call__(self, value: str) -> str:
         """Give the value to use as a label, at most 80 characters long."""
+        if value in self._seen:
+            return value
         value = "".join(c if c.isprintable() else "?" for c in value[:LABEL_LENGTH])
         if value not in self._seen:
             if len(self._seen) >= self._limit:
@@ -123,7 +127,7 @@ def snapshot(registry: CollectorRegistry, *, at: float) -> Snapshot:
 
 
 def summed(snapshots: Iterable[Snapshot]) -> tuple[Family, ...]:
-    """Add up the families of all processes; see LARGEST for what is not added."""
+    """Add up the families of all processes; see LARGEST and SMALLEST for what is not added."""
     families: dict[str, Family] = {}
     values: dict[str, dict[tuple[str, Labels], float]] = {}
     for family in (family for each in snapshots for family in each.families):
@@ -223,6 +227,8 @@ def _together(family: Family, total: float | None, value: float) -> float:
         return value
     if family.kind == "gauge" and family.name.endswith(LARGEST):
         return max(total, value)
+    if family.kind == "gauge" and family.name.endswith(SMALLEST):
+        return min(total, value)
     return total + value
 
 

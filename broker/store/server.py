@@ -6,7 +6,6 @@ import ctypes
 import fcntl
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +25,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, RedisError
 from redis.retry import Retry
 
-FORMAT = 1
+from broker.store import stamping
+from broker.store.stamping import Release, ServerProblem
+
 SOCKET_PATH_BYTES = 107  # sun_path of sockaddr_un, less its closing zero
 START_DEADLINE_S = 30.0
 OLD_SERVER_DEADLINE_S = 60.0
@@ -58,40 +58,12 @@ logfile {log}
 """
 
 
-class ServerProblem(Exception):
-    """Redis cannot be had; the text says what is wrong and what to do."""
-
-
 class NoServer(ServerProblem):
     """No redis-server on this machine."""
 
 
 class DataInUse(ServerProblem):
     """Another broker works on this data folder."""
-
-
-class DataTooNew(ServerProblem):
-    """The data was written by a server or a broker that is newer than this one."""
-
-
-@dataclass(frozen=True, order=True, slots=True)
-class Release:
-    """A server's version. Valkey writes what Redis up to 7.2 can read, and the other way round."""
-
-    major: int
-    minor: int
-    patch: int = 0
-    product: str = "redis"
-
-    def __str__(self) -> str:
-        return f"{self.product} {self.major}.{self.minor}.{self.patch}"
-
-    def opens(self, written: Release) -> bool:
-        """Whether this server reads what `written` wrote; a lower version opens it *empty*."""
-        ours, theirs = (self.major, self.minor), (written.major, written.minor)
-        if self.product == written.product:
-            return ours >= theirs
-        return self.product == "valkey" and theirs <= (7, 2)
 
 
 def find_server(configured: Path | None = None) -> Path:
@@ -244,7 +216,8 @@ class EmbeddedServer:
 
         Call it from the main thread: the child ends with the thread that started it.
         """
-        self._refuse_newer_data()
+        stamp = stamping.found(self.folder)
+        stamping.refuse_newer(self.folder, stamp, self.binary, self.release)
         self._end_old_server()
         self.socket.unlink(missing_ok=True)
         self._log.unlink(missing_ok=True)
@@ -267,7 +240,7 @@ class EmbeddedServer:
             try:
                 with _client(self.socket) as client:
                     client.ping()
-                return self._stamp()
+                return stamping.put(self.folder, stamping.of_ours(self.release))
             except BusyLoadingError:
                 deadline = time.monotonic() + START_DEADLINE_S
                 self._report_loading()
@@ -303,36 +276,6 @@ class EmbeddedServer:
         )
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
         return path
-
-    def _refuse_newer_data(self) -> None:
-        try:
-            stamp = json.loads((self.folder / "VERSION").read_text(encoding="utf-8"))
-            written = Release(**stamp["server"])
-        except FileNotFoundError:
-            # No stamp, yet the form of 7.0: a run that ended before it could leave one.
-            if not (self.folder / "appendonlydir").exists():
-                return
-            written = Release(7, 0)
-            stamp = {"format": FORMAT}
-        except (ValueError, TypeError, KeyError) as error:
-            raise ServerProblem(
-                f"{self.folder / 'VERSION'} is damaged; restore it from a backup"
-            ) from error
-        if stamp["format"] > FORMAT:
-            raise DataTooNew(f"{self.folder} was written by a newer broker; install that one again")
-        if not self.release.opens(written):
-            raise DataTooNew(
-                f"{self.folder} was written by {written} and {self.binary} is {self.release}, "
-                f"which cannot read it; install {written} or newer, or name one as redis.server"
-            )
-
-    def _stamp(self) -> None:
-        release = self.release
-        server = {"product": release.product, "major": release.major}
-        server |= {"minor": release.minor, "patch": release.patch}
-        path = self.folder / "VERSION"
-        path.with_suffix(".new").write_text(json.dumps({"format": FORMAT, "server": server}) + "\n")
-        path.with_suffix(".new").replace(path)
 
     def _end_old_server(self) -> None:
         """A killed supervisor may have left its server behind: two on one folder would ruin it."""

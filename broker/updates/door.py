@@ -1,4 +1,4 @@
-"""The updates door: instance 0 dispatches, instance n sends to the n-th RIS."""
+"""The updates door: instance 0 dispatches, every other one is a connection of a destination."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ from threading import Thread
 import structlog
 from rq.exceptions import StopRequested
 
-from broker.settings import Ris, Settings
+from broker.audit.trail import kept
+from broker.settings import Destination, Forward, Ris, Settings, Verdict
 from broker.store import engine, reads
 from broker.store.executors import Store, StoreUnavailable
 from broker.store.metrics import own_name, publish_once
+from broker.tls.metrics import DaysLeft
 from broker.updates.dispatcher import Dispatcher
 from broker.updates.drain import Attempt, Drain
+from broker.updates.forwarding import Relay
 from broker.updates.metrics import UpdatesMetrics
 from broker.updates.pace import Pace
 from broker.updates.queue import DRAIN, BrokerQueue, BrokerWorker
+from broker.updates.reaching import Way
 from broker.updates.retention import Retention
+from broker.updates.sender import Line
+from broker.updates.unseen import Lookout
+from broker.worklist import canary
 
 PUBLISH_S = 2.0
 SPARE_S = 30.0
@@ -37,70 +44,107 @@ def serve(
     instance: int = 0,
     pace: Pace | None = None,
 ) -> None:
-    """Carry status messages to the RIS until SIGTERM or SIGINT; the one in flight goes first.
+    """Carry reports to RISs and other SCPs until SIGTERM or SIGINT; the one in flight goes first.
 
     A store that is away is waited for, also at the start.
     """
-    stop, store = Flag(), Store(settings.redis.url)
+    stop, store = Flag(), Store(settings.redis.full_url)
     _listen_for_stop(stop)
     _wait_for_store(store, stop)
     metrics = UpdatesMetrics()
-    with _published(settings, metrics, instance, stop):
+    with (
+        kept(settings, "updates", metrics.registry, instance),
+        _published(settings, metrics, instance, stop),
+    ):
         if instance == 0:
             ready({"updates": "dispatching"})
-            _dispatch(settings, store, stop, pace or Pace())
+            _dispatch(settings, store, stop, pace or Pace(), metrics)
         else:
-            ris = settings.ris[instance - 1]
-            ready({f"updates-{ris.name}": "sending"})
-            _send(settings, ris, store, stop, pace or Pace(), metrics)
+            to = workers(settings)[instance - 1]
+            ready({f"updates-{to.name}": "sending"})
+            _send(settings, to, store, stop, pace or Pace(), metrics)
     store.close()
 
 
-def _dispatch(settings: Settings, store: Store, stop: Flag, pace: Pace) -> None:
-    connection = engine.connection(settings.redis.url)
+def workers(settings: Settings) -> list[Destination]:
+    """Give the destination of every worker: one for each of its connections."""
+    return [each for each in settings.delivered for _ in range(each.connections)]
+
+
+def _dispatch(
+    settings: Settings, store: Store, stop: Flag, pace: Pace, metrics: UpdatesMetrics
+) -> None:
+    connection = engine.connection(settings.redis.full_url)
     nudges = {
-        ris.name: partial(BrokerQueue(ris.name, connection).nudge, timeout_s=_job_timeout_s(ris))
-        for ris in settings.ris
+        each.name: partial(
+            BrokerQueue(each.name, connection).nudge,
+            timeout_s=_job_timeout_s(each),
+            workers=each.connections,
+        )
+        for each in settings.delivered
     }
-    retention = Retention(store, settings.keep, lambda: datetime.now(settings.timezone))
-    Dispatcher(store, nudges, retention, stop=stop, pace=pace).run()
+    clock = partial(datetime.now, settings.timezone)
+    retention = Retention(store, settings.keep, clock, metrics.removed)
+    directory = settings.dicom.directory(settings.timezone)
+    lookout = Lookout(store, directory, clock, metrics.invisible)
+    Dispatcher(store, nudges, retention, stop=stop, pace=pace, lookout=lookout).run()
 
 
 def _send(
-    settings: Settings, ris: Ris, store: Store, stop: Flag, pace: Pace, metrics: UpdatesMetrics
+    settings: Settings,
+    to: Destination,
+    store: Store,
+    stop: Flag,
+    pace: Pace,
+    metrics: UpdatesMetrics,
 ) -> None:
-    queue = BrokerQueue(ris.name, engine.connection(settings.redis.url))
+    queue = BrokerQueue(to.name, engine.connection(settings.redis.full_url))
     drain = Drain(
-        ris,
+        to,
+        way_to(to),
         store,
-        nudge=partial(queue.nudge, timeout_s=_job_timeout_s(ris)),
+        nudge=partial(queue.nudge, timeout_s=_job_timeout_s(to), workers=to.connections),
         stop=stop,
         pace=pace,
         observe=partial(_count, metrics),
+        keep_s=settings.keep.sightings.total_seconds(),
     )
+    if drain.credentials:
+        metrics.registry.register(DaysLeft("updates", [drain.credentials]))
     while not stop.is_set():
         try:
             BrokerWorker(queue, {DRAIN: drain}, stop).serve()
         except StopRequested:
             break
         except StoreUnavailable as away:
-            log.warning("store unavailable, waiting for it", ris=ris.name, why=str(away))
+            log.warning("store unavailable, waiting for it", ris=to.name, why=str(away))
         _listen_for_stop(stop)  # RQ's handlers belong to the worker that has ended
         stop.wait(pace.store_away_s)
     drain.close()
 
 
-def _job_timeout_s(ris: Ris) -> float:
+def way_to(to: Destination) -> Way:
+    """Give the connection that a destination speaks over: MLLP to a RIS, DICOM to another SCP."""
+    if isinstance(to, Forward):
+        return Relay(to)
+    if isinstance(to, Ris):
+        return Line(to)
+    raise TypeError(f"{type(to).__name__} is no destination")
+
+
+def _job_timeout_s(to: Destination) -> float:
     """RQ ends a job that takes longer, which only a bug of ours would do."""
-    return ris.connect_timeout_s + ris.ack_timeout_s + SPARE_S
+    return to.connect_timeout_s + to.ack_timeout_s + SPARE_S
 
 
 def _count(metrics: UpdatesMetrics, attempt: Attempt) -> None:
-    """The one place where an attempt becomes numbers."""
+    """The one place where an attempt becomes numbers; the self-test's own are none of them."""
+    if attempt.ris == canary.DESTINATION:
+        return
     metrics.sent(attempt.ris, attempt.verdict, attempt.took_s)
-    if attempt.verdict == "refused":
+    if attempt.verdict == Verdict.PARK:
         metrics.parked(attempt.ris)
-    if attempt.verdict == "retry":
+    if attempt.verdict == Verdict.RETRY:
         metrics.retry(attempt.ris)
 
 
@@ -111,7 +155,7 @@ def _published(
     """Publish the metrics from a thread: what the door itself does may block for a while."""
 
     def publish() -> None:
-        store = Store(settings.redis.url)
+        store = Store(settings.redis.full_url)
         while True:
             with suppress(StoreUnavailable):
                 publish_once(store, metrics.registry, own_name("updates", instance))

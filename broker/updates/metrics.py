@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from broker.store.metrics import SECONDS, Bounded
+from broker.worklist.profile import Rule
+from broker.worklist.unseen import ASKED
+
+REASONS = sorted(
+    {*ASKED.values(), *(rule.value for rule in Rule)} - {Rule.STATUS, Rule.AHEAD, Rule.CANARY}
+)
 
 
 class UpdatesMetrics:
@@ -23,6 +31,13 @@ class UpdatesMetrics:
             registry=self.registry,
         )
         self._parked = self._counter("parked", "Status messages put aside for people", ("ris",))
+        self._removed = self._counter("removed", "Records that outlived their time", ("what",))
+        self._invisible = Gauge(
+            "broker_updates_invisible_steps",
+            "Steps to be done that no known AE can get, by what keeps them from the nearest one",
+            ("reason",),
+            registry=self.registry,
+        )
         self._retries = self._counter("retries", "Status messages to be sent again", ("ris",))
 
     def sent(self, ris: str, verdict: str, seconds: float) -> None:
@@ -37,6 +52,15 @@ class UpdatesMetrics:
     def retry(self, ris: str) -> None:
         """Count a message that will be sent again."""
         self._retries.labels(ris).inc()
+
+    def removed(self, what: str, count: int) -> None:
+        """Count what retention has removed; `what` is one of its fixed words."""
+        self._removed.labels(what).inc(count)
+
+    def invisible(self, reasons: Mapping[str, int]) -> None:
+        """Set how many steps nobody gets; reasons are our fixed words (worklist.unseen)."""
+        for reason in REASONS:
+            self._invisible.labels(reason).set(reasons.get(reason, 0))
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"broker_updates_{name}", text, labels, registry=self.registry)

@@ -1,4 +1,4 @@
-"""RQ as we use it: one queue a RIS, JSON only, and of functions only those we hand over."""
+"""RQ as we use it: one queue a destination, JSON only, and of functions only those we hand over."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 
 import structlog
 from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
+from broker import mishaps
 from broker.store import engine
 
 MOST_NUDGES = 2
@@ -64,20 +66,20 @@ class BrokerJob(Job):
 
 
 class BrokerQueue(Queue):
-    """The queue of one RIS."""
+    """The queue of one destination."""
 
     job_class = BrokerJob
 
     def __init__(self, name: str, connection: Any, **options: Any):
         super().__init__(name, connection, **{**options, "serializer": JSONSerializer})
 
-    def nudge(self, *, timeout_s: float) -> None:
-        """Ask the worker to look at its outbox, unless it has been asked already.
+    def nudge(self, *, timeout_s: float, workers: int = 1) -> None:
+        """Ask a worker to look at its outbox, unless so many have been asked already.
 
         Raises StoreUnavailable.
         """
         with engine.reached():
-            if self.count < MOST_NUDGES:
+            if self.count < max(MOST_NUDGES, workers):
                 self.enqueue(
                     DRAIN,
                     description=DRAIN,
@@ -109,6 +111,9 @@ class BrokerWorker(SimpleWorker):
                 log_job_description=False,
             )
 
+    def procline(self, message: str) -> None:
+        """RQ would call the process `rq:worker:…`; it is a door and keeps the door's title."""
+
     def bootstrap(self, *_: Any, **__: Any) -> None:
         """Register. RQ's log handlers and its remote control (pubsub) are left out."""
         for name in ("rq.worker", "rq.job", "rq.queue"):
@@ -116,8 +121,14 @@ class BrokerWorker(SimpleWorker):
         self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(WorkerStatus.STARTED)
 
-    def check_for_suspension(self, burst: bool) -> None:
-        """Do nothing: nobody suspends the updates through Redis."""
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Tell of a job that failed. RQ would log the error's words, which may be a patient's."""
+        log.error("job failed", job=job.id, why=mishaps.told(exc_info[1]))
+
+    def check_for_suspension(self, burst: bool) -> None:  # noqa: ARG002 - RQ's
+        """End when told to before RQ listened; nobody suspends the updates through Redis."""
+        if self.stop.is_set():
+            raise StopRequested
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """End after the message in flight; raises RQ's StopRequested when there is none."""

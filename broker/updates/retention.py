@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
 from broker.settings import Keep
-from broker.store import archive, growth, held, keys, reads
+from broker.store import archive, dead, growth, held, keys, reads, recall, refused
 from broker.store.commit import Change, Commit, Committed, Conflict, commit
 from broker.store.executors import Store
 from broker.store.indexes import is_open
+from broker.updates.purging import Candidate, Wish, candidates
+from broker.updates.removing import removed_exam, removed_order
 from broker.worklist.finding import Wanted
 from broker.worklist.records import Order, StepStatus
 
 SLICE = 25
 """Records removed before others get their turn."""
+ALL = 10**9
+
+
+class Bound(NamedTuple):
+    """What a list by time holds, and the key of `keep` that bounds it."""
+
+    what: str
+    keep: str
+
+
+BOUNDS: dict[str, Bound] = {
+    keys.HELD_BY_TIME: Bound("held message", "past"),
+    keys.MPPS_BY_TIME: Bound("performed step", "past"),
+    keys.CLOSED: Bound("order", "completed"),
+    keys.UNPERFORMED: Bound("order", "past"),
+    keys.IDLE: Bound("patient", "patients"),
+}
+"""What goes by the time since when it stands on a list: closed, last scheduled, last heard of."""
 ARCHIVE_SLICE = 100
 
 log = structlog.get_logger("updates")
 
 
 class Retention:
-    """Removes a slice of everything at each call; `clock` gives the time in the site's zone."""
+    """Removes a slice of everything at each call; `clock` gives the time in the site's zone.
 
-    def __init__(self, store: Store, keep: Keep, clock: Callable[[], datetime]) -> None:
-        self._store, self._keep, self._clock = store, keep, clock
+    `removed` is told what went and how many of it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keep: Keep,
+        clock: Callable[[], datetime],
+        removed: Callable[[str, int], None] = lambda what, count: None,  # noqa: ARG005 - counts nothing
+    ) -> None:
+        self._store, self._keep, self._clock, self._removed = store, keep, clock, removed
 
     def slice(self) -> bool:
         """Remove some of what is due; True when there is more. Raises StoreUnavailable."""
         now = self._clock()
-        steps = (self._archive, self._dead, self._held, self._mpps)
+        steps = (self._archive, self._dead, self._held, self._refused, self._mpps)
         of_records = (self._closed, self._past, self._idle)
         return any([step(now) for step in (*steps, *of_records)])
 
@@ -40,32 +70,47 @@ class Retention:
         trim = archive.trim(
             before_ms=before_ms, max_bytes=self._keep.message_bytes, at_most=ARCHIVE_SLICE
         )
-        return self._store.run(trim) == ARCHIVE_SLICE
+        gone = self._store.run(trim)
+        self._removed("messages", gone)
+        return gone == ARCHIVE_SLICE
 
     def _dead(self, now: datetime) -> bool:
         before_ms = int((now - self._keep.dead).timestamp() * 1000)
-        self._store.run(growth.trim_dead(before_ms=before_ms))
-        return False
+        gone = self._store.run(dead.expire(before_ms=before_ms, at_most=ARCHIVE_SLICE))
+        self._removed("dead letters", gone)
+        return gone == ARCHIVE_SLICE
 
     def _held(self, now: datetime) -> bool:
         """Messages whose code nobody has assigned: they were accepted, so the log tells of it."""
-        before = (now - self._keep.past).timestamp()
-        due = self._store.run(reads.due(keys.HELD_BY_TIME, before=before, limit=SLICE))
+        due = self._listed(keys.HELD_BY_TIME, now)
         for digest in due:
             self._store.run(held.forget(digest))
             self._store.run(growth.unlist(keys.HELD_BY_TIME, digest))
+        self._removed("held messages", len(due))
         if due:
             log.warning("messages with unmapped codes given up", messages=len(due))
         return len(due) == SLICE
 
+    def _refused(self, now: datetime) -> bool:
+        """Refused messages that the archive has no more: nothing is left to show or replay."""
+        oldest_ms = self._store.run(recall.oldest_ms())
+        before = now.timestamp() * 1000 if oldest_ms is None else oldest_ms
+        due = self._store.run(reads.due(keys.REFUSED_BY_TIME, before=before, limit=SLICE))
+        for digest in due:
+            self._store.run(refused.forget(digest))
+        self._removed("refused messages", len(due))
+        return len(due) == SLICE
+
     def _mpps(self, now: datetime) -> bool:
-        before = (now - self._keep.past).timestamp()
-        return self._store.run(growth.forget_mpps(before=before, at_most=SLICE)) == SLICE
+        """Performed steps whose N-CREATE was long ago, also those without a scheduled step."""
+        due = self._listed(keys.MPPS_BY_TIME, now)
+        removed = sum(removed_exam(self._store, uid, now) for uid in due)
+        self._removed("performed steps", removed)
+        return removed == SLICE
 
     def _closed(self, now: datetime) -> bool:
         """Orders whose last step was completed, discontinued or cancelled long ago."""
-        before = (now - self._keep.completed).timestamp()
-        due = self._store.run(reads.due(keys.CLOSED, before=before, limit=SLICE))
+        due = self._listed(keys.CLOSED, now)
         read = self._store.run(reads.orders(due))
         removed = 0
         for key in due:
@@ -81,8 +126,7 @@ class Retention:
 
         An exam that never ended protects its order as long as its performed step is kept.
         """
-        before = (now - self._keep.past).timestamp()
-        due = self._store.run(reads.due(keys.UNPERFORMED, before=before, limit=SLICE))
+        due = self._listed(keys.UNPERFORMED, now)
         read = self._store.run(reads.orders(due))
         for key in due:
             order = read.known.orders.get(key)
@@ -105,8 +149,7 @@ class Retention:
 
     def _idle(self, now: datetime) -> bool:
         """Patients who have no orders any more, or never had one."""
-        before = (now - self._keep.patients).timestamp()
-        due = self._store.run(reads.due(keys.IDLE, before=before, limit=SLICE))
+        due = self._listed(keys.IDLE, now)
         read = self._store.run(reads.lookup(Wanted((), tuple(due), (), False)))
         removed = 0
         for key in due:
@@ -120,11 +163,38 @@ class Retention:
             outcome = self._store.run(commit(gone))
             if isinstance(outcome, Conflict) and outcome.key == orders:
                 removed += self._store.run(growth.unlist(keys.IDLE, key))
-            removed += isinstance(outcome, Committed)
+            elif isinstance(outcome, Committed):
+                removed += 1
+                self._removed("patients", 1)
         return removed == SLICE
 
     def _remove_order(self, order: Order, read: reads.Read, now: datetime) -> bool:
-        """Remove one order, unless it has changed since it was read."""
-        change = Change(read.revision(order), order, None)
-        outcome = self._store.run(commit(Commit(at=now, changes=[change], frees=True)))
-        return isinstance(outcome, Committed)
+        removed = removed_order(self._store, order, read, now)
+        if removed:
+            self._removed("orders", 1)
+        return removed
+
+    def _listed(self, index: str, now: datetime, limit: int = SLICE) -> list[str]:
+        """Name what has stood on a list for longer than its bound."""
+        before = now - getattr(self._keep, BOUNDS[index].keep)
+        return self._store.run(reads.due(index, before=before.timestamp(), limit=limit))
+
+    def due(self) -> Iterator[Candidate]:
+        """Name what would be removed now, and remove nothing. Raises StoreUnavailable."""
+        now = self._clock()
+        messages = now - self._keep.messages
+        yield from candidates(self._store, Wish(messages=messages))
+        parked_ms = (now - self._keep.dead).timestamp() * 1000
+        letters = reads.due(keys.DEAD_LETTERS_BY_TIME, before=parked_ms, limit=ALL)
+        for name in self._store.run(letters):
+            yield Candidate("dead letter", name, "keep.dead")
+        for index, bound in BOUNDS.items():
+            for name in self._listed(index, now, limit=ALL):
+                if index not in (keys.CLOSED, keys.UNPERFORMED) or self._may_go(index, name):
+                    yield Candidate(bound.what, name, f"keep.{bound.keep}")
+
+    def _may_go(self, index: str, name: str) -> bool:
+        order = self._store.run(reads.orders([name])).known.orders.get(name)
+        if order is None:
+            return False
+        return not (is_open(order) if index == keys.CLOSED else self._runs(order))

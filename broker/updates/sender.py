@@ -3,64 +3,47 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final
 
 import structlog
 
 from broker.hl7.acknowledgement import Acknowledgement, read_acknowledgement
 from broker.hl7.framing import Block, Deframer, Oversize, frame
 from broker.hl7.refusal import Refusal
-from broker.settings import Ris
+from broker.settings import Ris, Verdict
+from broker.settings.updates import NONSENSE, SILENCE, WRONG_ID
+from broker.store.outbox import Event
+from broker.updates.reaching import (
+    READ_BYTES,
+    SLICE_S,
+    WRITE_DEADLINE_S,
+    Outcome,
+    connection_to,
+    credentials_of,
+)
 
 MAX_ANSWER_BYTES = 2**20
-READ_BYTES = 2**16
-SLICE_S = 0.2
-"""How long we wait before looking around; also how long after a lone FS a block has ended."""
-WRITE_DEADLINE_S = 5.0
-KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
+
+CODES: Final = frozenset({"AA", "AE", "AR", "CA", "CE", "CR"})
+"""MSA-1 (table 0008)."""
 
 log = structlog.get_logger("updates")
 
 
-class Verdict(StrEnum):
-    """What becomes of a message."""
-
-    DELIVERED = "delivered"
-    REFUSED = "refused"
-    RETRY = "retry"
-
-
-VERDICTS: Mapping[str, Verdict] = {
-    "AA": Verdict.DELIVERED,
-    "CA": Verdict.DELIVERED,
-    "AE": Verdict.REFUSED,
-    "CE": Verdict.REFUSED,
-    "AR": Verdict.RETRY,
-    "CR": Verdict.RETRY,
-}
-"""By MSA-1 (table 0008): E is the content's fault, R is not (standards 4.2)."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The verdict with its cause; `words` are the RIS's own and may quote the message: no log."""
-
-    verdict: Verdict
-    cause: str
-    words: str = ""
-
-
-class Unreachable(Exception):
-    """Nobody answers where the RIS should be; nothing was sent."""
-
-
 class NoAnswer(Exception):
-    """The message went out, whole or in part, and no valid acknowledgement came."""
+    """The message went out, whole or in part, and no valid acknowledgement came.
+
+    `kind` is its line in the table of answers.
+    """
+
+    def __init__(self, fact: str, kind: str = SILENCE) -> None:
+        super().__init__(fact)
+        self.kind = kind
 
 
 class Line:
@@ -68,6 +51,7 @@ class Line:
 
     def __init__(self, ris: Ris) -> None:
         self._ris = ris
+        self.credentials = credentials_of(ris, "ris")
         self._socket: socket.socket | None = None
         self._deframer = Deframer(MAX_ANSWER_BYTES)
         self._blocks: deque[Block | Oversize] = deque()
@@ -77,16 +61,7 @@ class Line:
         """Make sure that there is a connection which the RIS has not closed. Raises Unreachable."""
         if self.is_open():
             return
-        try:
-            connection = socket.create_connection(self._ris.to, self._ris.connect_timeout_s)
-        except OSError as error:
-            raise Unreachable(error.strerror or str(error) or type(error).__name__) from error
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE:
-            if hasattr(socket, option):
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-        self._socket = connection
+        self._socket = connection_to(self._ris, self.credentials)
 
     def is_open(self) -> bool:
         """Tell whether the connection is usable, and read what the RIS said unasked meanwhile."""
@@ -95,7 +70,7 @@ class Line:
         try:
             self._socket.setblocking(False)
             data = self._socket.recv(READ_BYTES)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except OSError:
             data = b""
@@ -105,23 +80,27 @@ class Line:
         self._blocks += self._deframer.receive(data)
         return True
 
-    def send(self, payload: bytes, control_id: str, meanwhile: Callable[[], None]) -> Outcome:
+    def send(self, event: Event, meanwhile: Callable[[], None], *, doubt: bool) -> Outcome:  # noqa: ARG002 - MSH-10 is the same, which is all that a RIS needs
         """Send one message and judge its acknowledgement.
 
-        Calls `meanwhile` several times a second while waiting; what it raises ends the attempt.
         Whenever an answer may still come, the connection is closed: it would be taken for the next.
         """
         try:
-            outcome = self._judgement(self._exchange(payload, control_id, meanwhile))
+            outcome = self._judgement(self._exchange(event.payload, event.control_id, meanwhile))
         except (NoAnswer, OSError) as failure:
             self.close()
-            reason = failure if isinstance(failure, NoAnswer) else type(failure).__name__
-            return Outcome(Verdict.RETRY, str(reason))
+            return self._unanswered(failure)
         except BaseException:
             self.close()
             raise
-        self._judged.append(control_id)
+        self._judged.append(event.control_id)
         return outcome
+
+    def _unanswered(self, failure: NoAnswer | OSError) -> Outcome:
+        if isinstance(failure, OSError):
+            failure = NoAnswer(failure.strerror or type(failure).__name__)
+        verdict = self._ris.verdict(failure.kind) or Verdict.RETRY
+        return Outcome(verdict, str(failure), doubt=True)
 
     def close(self) -> None:
         """Close the connection and forget what came over it."""
@@ -169,14 +148,15 @@ class Line:
     def _pass_over(self, answer: Acknowledgement) -> None:
         """An application answer may follow the accept answer that we judged; others are wrong."""
         if answer.control_id.strip() not in self._judged:
-            raise NoAnswer("acknowledgement of another message (MSA-2)")
+            raise NoAnswer("acknowledgement of another message (MSA-2)", WRONG_ID)
         log.warning("second answer ignored", ris=self._ris.name, code=answer.code[:2])
 
     def _judgement(self, answer: Acknowledgement) -> Outcome:
-        verdict = VERDICTS.get(answer.code)
-        if verdict is None:
-            raise NoAnswer("acknowledgement with an unknown code (MSA-1)")
-        return Outcome(verdict, answer.code, answer.text)
+        verdict = self._ris.verdict(answer.code, answer.condition)
+        if verdict is None or answer.code not in CODES:
+            raise NoAnswer("acknowledgement with an unknown code (MSA-1)", NONSENSE)
+        cause = f"{answer.code} {answer.condition}".strip()
+        return Outcome(verdict, cause, answer.text)
 
 
 def _read(block: Block | Oversize) -> Acknowledgement:
@@ -184,5 +164,5 @@ def _read(block: Block | Oversize) -> Acknowledgement:
         if isinstance(block, Block):
             return read_acknowledgement(block.payload)
     except Refusal as unreadable:
-        raise NoAnswer("answer is not an acknowledgement") from unreadable
-    raise NoAnswer(f"answer is longer than {MAX_ANSWER_BYTES} bytes")
+        raise NoAnswer("answer is not an acknowledgement", NONSENSE) from unreadable
+    raise NoAnswer(f"answer is longer than {MAX_ANSWER_BYTES} bytes", NONSENSE)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from broker.worklist.changes import Attributes
 
 STEPS = "ScheduledProcedureStepSequence"
+STATUS = "ScheduledProcedureStepStatus"
 
 
 class Kept(StrEnum):
@@ -21,7 +23,11 @@ class Kept(StrEnum):
 
 
 class Row(NamedTuple):
-    """One row: matching R(equired), O(ptional) or '-', and the return key type."""
+    """One row: the type of matching key, and of return key.
+
+    R is required, O optional; an o is optional and not matched here: it is free text, or hardly
+    ever known, so that a scanner that fills it from habit would get an empty list. '-' is no key.
+    """
 
     kept: Kept
     matching: str
@@ -46,11 +52,13 @@ ROWS: dict[str, Row] = {
         ScheduledProtocolCodeSequence O 1C
         ScheduledStationName O 2
         ScheduledProcedureStepLocation O 2
-        PreMedication O 2C
+        PreMedication o 2C
         ScheduledProcedureStepID O 1
-        RequestedContrastAgent O 2C
+        RequestedContrastAgent o 2C
         ScheduledProcedureStepStatus O 3
-        CommentsOnTheScheduledProcedureStep O 3
+        CommentsOnTheScheduledProcedureStep o 3
+        ReferencedDefinedProtocolSequence o 3
+        ReferencedPerformedProtocolSequence o 3
         """,
     ),
     **_rows(
@@ -60,16 +68,20 @@ ROWS: dict[str, Row] = {
         RequestedProcedureDescription O 1C
         RequestedProcedureCodeSequence O 1C
         StudyInstanceUID O 1
-        StudyDate O 3
-        StudyTime O 3
-        ReferencedStudySequence O 2
+        StudyDate o 3
+        StudyTime o 3
+        ReferencedStudySequence o 2
         RequestedProcedurePriority O 2
-        PatientTransportArrangements O 2
-        ReasonForTheRequestedProcedure O 3
-        ReasonForRequestedProcedureCodeSequence O 3
-        RequestedProcedureComments O 3
-        RequestedProcedureLocation O 3
-        NamesOfIntendedRecipientsOfResults O 3
+        PatientTransportArrangements o 2
+        ReasonForTheRequestedProcedure o 3
+        ReasonForRequestedProcedureCodeSequence o 3
+        RequestedProcedureComments o 3
+        RequestedProcedureLocation o 3
+        NamesOfIntendedRecipientsOfResults o 3
+        WorklistLabel O 3
+        ScheduledSpecimenSequence o 3
+        BarcodeValue O 3
+        HL7StructuredDocumentReferenceSequence - 1C
         """,
     ),
     # By K.6-1 these belong to the Imaging Service Request. They are kept with the procedure because
@@ -79,8 +91,8 @@ ROWS: dict[str, Row] = {
         """
         PlacerOrderNumberImagingServiceRequest O 3
         FillerOrderNumberImagingServiceRequest O 3
-        OrderPlacerIdentifierSequence O 3
-        OrderFillerIdentifierSequence O 3
+        OrderPlacerIdentifierSequence o 3
+        OrderFillerIdentifierSequence o 3
         """,
     ),
     **_rows(
@@ -89,41 +101,41 @@ ROWS: dict[str, Row] = {
         AccessionNumber O 2
         IssuerOfAccessionNumberSequence O 3
         RequestingPhysician O 2
-        RequestingPhysicianIdentificationSequence O 3
+        RequestingPhysicianIdentificationSequence o 3
         ReferringPhysicianName O 2
-        ReferringPhysicianIdentificationSequence O 3
+        ReferringPhysicianIdentificationSequence o 3
         RequestingService O 3
-        ImagingServiceRequestComments O 3
-        IssueDateOfImagingServiceRequest O 3
-        IssueTimeOfImagingServiceRequest O 3
-        OrderEnteredBy O 3
-        OrderEntererLocation O 3
-        OrderCallbackPhoneNumber O 3
-        InstitutionName O 3
-        InstitutionAddress O 3
-        InstitutionCodeSequence O 3
-        InstitutionalDepartmentName O 3
+        ImagingServiceRequestComments o 3
+        IssueDateOfImagingServiceRequest o 3
+        IssueTimeOfImagingServiceRequest o 3
+        OrderEnteredBy o 3
+        OrderEntererLocation o 3
+        OrderCallbackPhoneNumber o 3
+        InstitutionName o 3
+        InstitutionAddress o 3
+        InstitutionCodeSequence o 3
+        InstitutionalDepartmentName o 3
         AdmissionID O 2
         IssuerOfAdmissionIDSequence O 3
         CurrentPatientLocation O 2
-        ReferencedPatientSequence O 2
-        PatientInstitutionResidence O 3
-        VisitComments O 3
-        RouteOfAdmissions O 3
-        AdmittingDate O 3
-        AdmittingTime O 3
-        AdmittingDiagnosesDescription O 3
-        AdmittingDiagnosesCodeSequence O 3
-        PatientState O 2
-        PregnancyStatus O 2
-        MedicalAlerts O 2
-        Allergies O 2
-        SpecialNeeds O 2
-        LastMenstrualDate O 3
+        ReferencedPatientSequence o 2
+        PatientInstitutionResidence o 3
+        VisitComments o 3
+        RouteOfAdmissions o 3
+        AdmittingDate o 3
+        AdmittingTime o 3
+        AdmittingDiagnosesDescription o 3
+        AdmittingDiagnosesCodeSequence o 3
+        PatientState o 2
+        PregnancyStatus o 2
+        MedicalAlerts o 2
+        Allergies o 2
+        SpecialNeeds o 2
+        LastMenstrualDate o 3
         PertinentDocumentsSequence - 3
-        PatientWeight O 2
-        PatientSize O 3
-        PatientAge O 3
+        PatientWeight o 2
+        PatientSize o 3
+        PatientAge o 3
         """,
     ),
     **_rows(
@@ -132,59 +144,97 @@ ROWS: dict[str, Row] = {
         PatientName R 1
         PatientID R 1
         IssuerOfPatientID O 3
-        IssuerOfPatientIDQualifiersSequence O 3
-        TypeOfPatientID O 3
+        IssuerOfPatientIDQualifiersSequence o 3
+        TypeOfPatientID o 3
         OtherPatientIDsSequence O 3
-        OtherPatientNames O 3
-        PatientBirthName O 3
-        PatientMotherBirthName O 3
+        OtherPatientNames o 3
+        PatientBirthName o 3
+        PatientMotherBirthName o 3
         PatientBirthDate O 2
-        PatientBirthTime O 3
+        PatientBirthTime o 3
         PatientSex O 2
-        PatientSexNeutered O 3
-        PatientAddress O 3
-        PatientTelephoneNumbers O 3
-        PatientPrimaryLanguageCodeSequence O 3
-        PatientReligiousPreference O 3
-        EthnicGroup O 3
-        Occupation O 3
-        CountryOfResidence O 3
-        PatientComments O 3
-        MilitaryRank O 3
-        BranchOfService O 3
-        SmokingStatus O 3
-        AdditionalPatientHistory O 3
-        ResponsiblePerson O 3
-        ResponsiblePersonRole O 3
-        ConfidentialityConstraintOnPatientDataDescription O 2
+        PatientSexNeutered o 3
+        PatientAddress o 3
+        PatientTelephoneNumbers o 3
+        PatientPrimaryLanguageCodeSequence o 3
+        PatientReligiousPreference o 3
+        EthnicGroup o 3
+        Occupation o 3
+        CountryOfResidence o 3
+        PatientComments o 3
+        MilitaryRank o 3
+        BranchOfService o 3
+        SmokingStatus o 3
+        AdditionalPatientHistory o 3
+        ResponsiblePerson o 3
+        ResponsiblePersonRole o 3
+        ConfidentialityConstraintOnPatientDataDescription o 2
         """,
     ),
 }
 
-MATCHED = frozenset(keyword for keyword, row in ROWS.items() if row.matching == "R") | {
-    "AccessionNumber",
-    "IssuerOfPatientID",
-    "StudyInstanceUID",
-    "RequestedProcedureID",
-    "ScheduledProcedureStepID",
-    "ScheduledProcedureStepStatus",
+OWN: dict[str, tuple[Kept, str]] = {
+    "PlacerAppointmentID": (Kept.PROCEDURE, "LO"),
+    "FillerAppointmentID": (Kept.PROCEDURE, "LO"),
+    "PriorPatientIDsSequence": (Kept.PATIENT, "SQ"),
+    "ReplacedOrdersSequence": (Kept.PROCEDURE, "SQ"),
+    "OrderControl": (Kept.PROCEDURE, "CS"),
 }
+"""Words of HL7 that lead to records and that DICOM has no keyword for; no scanner can ask for them.
+
+SCH-1, SCH-2, MRG-1, ORC-8, ORC-1 of what a RIS is told; with the record that keeps
+them and the VR.
+"""
+
+_KEEPERS: dict[str, Kept | None] = {keyword: row.kept for keyword, row in ROWS.items()}
+_KEEPERS |= {keyword: kept for keyword, (kept, _) in OWN.items()}
+_KEEPERS[STEPS] = None  # steps are records of their own
+
+MATCHED = frozenset(keyword for keyword, row in ROWS.items() if row.matching in "RO")
 """Keys that we match; other optional keys are return keys only (PS3.4 K.2.2.1.1.2)."""
+
+TYPE_1 = tuple(keyword for keyword, row in ROWS.items() if row.returned == "1")
+"""Return keys that no answer may leave empty."""
+
+RANKED = frozenset(
+    {
+        "PatientID",
+        "IssuerOfPatientID",
+        "IssuerOfPatientIDQualifiersSequence",
+        "AccessionNumber",
+        "IssuerOfAccessionNumberSequence",
+        "PlacerOrderNumberImagingServiceRequest",
+        "OrderPlacerIdentifierSequence",
+        "FillerOrderNumberImagingServiceRequest",
+        "OrderFillerIdentifierSequence",
+        "PlacerAppointmentID",
+        "FillerAppointmentID",
+        "RequestedProcedureID",
+        "StudyInstanceUID",
+        "ScheduledProcedureStepID",
+        "AdmissionID",
+        "IssuerOfAdmissionIDSequence",
+    }
+)
+"""Identifiers: what a poorer place of a message says never takes the place of a better one.
+
+Of all else (times, modality, descriptions, codes …) the newest word counts wherever it stands.
+"""
 
 
 def part(attributes: Attributes, kept: Kept) -> Attributes:
     """Pick what one record keeps; an attribute outside the table stays with the order."""
-    return {
-        keyword: value
-        for keyword, value in attributes.items()
-        if keyword != STEPS and keeper(keyword) is kept
-    }
+    return {keyword: attributes[keyword] for keyword in _kept(kept, tuple(attributes))}
+
+
+@lru_cache(maxsize=1024)  # the orders of a hospital say the same things
+def _kept(kept: Kept, keywords: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(each for each in keywords if _KEEPERS.get(each, Kept.ORDER) is kept)
 
 
 def keeper(keyword: str) -> Kept:
     """Name the record that keeps an attribute."""
-    row = ROWS.get(keyword)
-    return row.kept if row else Kept.ORDER
+    return _KEEPERS.get(keyword, Kept.ORDER) or Kept.ORDER
 
 
 def steps_of(attributes: Attributes) -> Iterator[Attributes]:

@@ -14,16 +14,19 @@ SAID = 0
 FILLS_GAPS = 99
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, unsafe_hash=True)  # frozen ones are slow to make, and orders have many
 class Ranked:
     """A leaf from a later alternative of a fallback (rank 1, 2 …) or a default (FILLS_GAPS).
 
     A stored value of rank r gives way only to a value of rank r or lower: what a message says in
-    the best place is never overwritten by a guess, but the same place can correct itself.
+    the best place is never overwritten by a guess, but the same place can correct itself. A default
+    that is worked out from what the message says names in `stands_on` the attributes it was made
+    of, () where it was fields: it takes the place of another default. None only fills a gap.
     """
 
     value: Any
     rank: int
+    stands_on: tuple[str, ...] | None = None
 
 
 class Action(StrEnum):
@@ -31,12 +34,25 @@ class Action(StrEnum):
 
     SCHEDULE = "schedule"
     UPDATE = "update"
+    REPLACE = "replace"
+    MOVE = "move"
+    HOLD = "hold"
+    RELEASE = "release"
     CANCEL = "cancel"
+    NO_SHOW = "no-show"
     DISCONTINUE = "discontinue"
     COMPLETE = "complete"
+    REOPEN = "reopen"
     PATIENT = "patient"
+    ARRIVE = "arrive"
+    DEPART = "depart"
+    MERGE = "merge"
     IGNORE = "ignore"
     REFUSE = "refuse"
+
+
+OF_PATIENTS = frozenset({Action.PATIENT, Action.ARRIVE, Action.DEPART, Action.MERGE})
+"""What is about a person, and through the person about the orders."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +67,19 @@ class Unmapped:
 class Change:
     """One action of one message; `location` names the segment group it came from, e.g. ORC[2].
 
-    What is `held` waits for a row in a table before it belongs on any list.
+    What is `held` waits for a row in a table before it belongs on any list. `numbering` is the
+    pattern of the accession number that an order gets which nobody gave one, '' for none. `refused`
+    says why the mapping could not read a group, where a source takes the good ones of a message.
+    `warnings` tell what was left empty or cut, by field and never by value.
     """
 
     action: Action
     attributes: Attributes
     location: str
     held: tuple[Unmapped, ...] = ()
+    numbering: str = ""
+    refused: Exception | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def plain(value: Any) -> Any:
@@ -67,7 +89,13 @@ def plain(value: Any) -> Any:
 
 def text_of(attributes: Attributes, keyword: str) -> str:
     """Give one leaf as text, '' when it is absent, erased or multi-valued without a first value."""
-    value = plain(attributes.get(keyword))
+    value = attributes.get(keyword)
+    if value.__class__ is Ranked:
+        value = value.value
+    if value is None:
+        return ""
+    if value.__class__ is str:  # nearly always
+        return value
     if isinstance(value, list):
         value = value[0] if value and isinstance(value[0], str) else ""
     return value or ""

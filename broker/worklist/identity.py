@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from broker.worklist.changes import Attributes, plain, text_of
 
+PRIOR = "PriorPatientIDsSequence"
 _UUID_VARIANT = 0x8 << 60
 _UUID_VERSION_5 = 0x5 << 76
 
 
+@lru_cache(maxsize=4096)  # one message asks for each of its few keys about ten times
 def joined(*parts: str) -> str:
     """Join the parts of a key with '|' so that no two different keys look the same."""
+    plainly = "|".join([part.strip() for part in parts])
+    if "%" not in plainly and plainly.count("|") == len(parts) - 1:
+        return plainly  # nothing to escape, nearly always
     return "|".join(part.strip().replace("%", "%25").replace("|", "%7C") for part in parts)
 
 
@@ -46,13 +52,50 @@ def patient_key(attributes: Attributes, source_issuer: str) -> str | None:
     return joined(text_of(attributes, "IssuerOfPatientID").strip() or source_issuer, patient_id)
 
 
+def universal_key(attributes: Attributes) -> str | None:
+    """Name the patient by the universal ID of the issuer, where that is said beside its name."""
+    patient_id, universal = text_of(attributes, "PatientID").strip(), universal_issuer(attributes)
+    named = text_of(attributes, "IssuerOfPatientID").strip()
+    if not (patient_id and universal) or universal == named:
+        return None
+    return joined(universal, patient_id)
+
+
+def universal_issuer(attributes: Attributes) -> str:
+    """Give the universal ID of the issuer of a patient ID, '' where none is said."""
+    items = plain(attributes.get("IssuerOfPatientIDQualifiersSequence"))
+    return text_of(items[0], "UniversalEntityID").strip() if items else ""
+
+
+def prior_keys(attributes: Attributes, source_issuer: str) -> list[tuple[str, ...]]:
+    """Name the patients that are merged into another (MRG-1): for each ID the keys it may mean.
+
+    An ID without an issuer is of the surviving patient's, else of the source's; one whose issuer
+    has a universal ID as well may be known by that.
+    """
+    survivors = text_of(attributes, "IssuerOfPatientID").strip()
+    found = []
+    for item in plain(attributes.get(PRIOR)) or ():
+        prior = text_of(item, "PatientID").strip()
+        said = text_of(item, "IssuerOfPatientID").strip()
+        issuers = [said] if said else [survivors or source_issuer, source_issuer]
+        issuers += [other] if said and (other := universal_issuer(item)) else []
+        if prior:
+            found.append(tuple(dict.fromkeys(joined(issuer, prior) for issuer in issuers)))
+    return found
+
+
 def order_number(attributes: Attributes, role: str, source_issuer: str) -> str | None:
     """Name a placer or filler number, scoped by its issuer or the source; role Placer | Filler."""
     number = text_of(attributes, f"{role}OrderNumberImagingServiceRequest").strip()
     if not number:
         return None
-    issuer = _issuer(attributes, f"Order{role}IdentifierSequence")
-    return joined(issuer or source_issuer, number)
+    return joined(number_issuer(attributes, role) or source_issuer, number)
+
+
+def number_issuer(attributes: Attributes, role: str) -> str:
+    """Give the issuer that a placer or filler number comes with, else ''; role Placer | Filler."""
+    return _issuer(attributes, f"Order{role}IdentifierSequence")
 
 
 def derived_uid(*parts: str) -> str:
@@ -69,7 +112,9 @@ def derived_number(prefix: str, *parts: str) -> str:
 
 
 def _issuer(attributes: Attributes, sequence: str) -> str:
-    items = plain(attributes.get(sequence)) or [{}]
+    items = plain(attributes.get(sequence))
+    if not items:
+        return ""
     return (
         text_of(items[0], "LocalNamespaceEntityID") or text_of(items[0], "UniversalEntityID")
     ).strip()

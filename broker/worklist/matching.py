@@ -2,96 +2,167 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from functools import cached_property
 from typing import Any
-
-from pydicom.datadict import dictionary_VR
 
 from broker.worklist.attributes import MATCHED, ROWS, STEPS, Kept
 from broker.worklist.changes import Attributes
-from broker.worklist.ranges import date_range, time_range, within
+from broker.worklist.criteria import SPANNED, Test, criterion, fold, fold_name, glob, spans, vr_of
+from broker.worklist.ranges import Range, within
+from broker.worklist.zoned import OFFSET, START, Zoned, read_offset
 
-WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
-START_DATE, START_TIME = "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"
-_TOGETHER = frozenset({START_DATE, START_TIME})
-_NO_KEYS = frozenset({"QueryRetrieveLevel", "TimezoneOffsetFromUTC"})
+__all__ = [
+    "NO_KEYS",
+    "START_DATE",
+    "START_TIME",
+    "Query",
+    "fold",
+    "fold_name",
+    "glob",
+    "here",
+    "returned",
+]
+
+START_DATE, START_TIME = START
+STATUS = "ScheduledProcedureStepStatus"
+NO_KEYS = frozenset({"QueryRetrieveLevel", OFFSET})
 """Sent by habit, and no keys of this SOP Class: they ask for nothing."""
-_KANA_VOICING = 8
-"""Combining class of dakuten and handakuten: another letter, not an accent."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What a scanner asks: keys on the item, keys on its step, and which of them come back."""
+    """What a scanner asks: keys on the item, keys on its step, and which of them come back.
+
+    `fuzzy`: names are matched fuzzily, `zone`: dates and times are in another zone than the site's,
+    or theirs is told. Both only where it was negotiated, or an AE wants it.
+    """
 
     top: Attributes
     step: Attributes | None
+    fuzzy: bool = False
+    zone: Zoned | None = None
 
     @classmethod
-    def of(cls, keys: Attributes) -> Query:
-        """Read an identifier's keys; of several step items (illegal) the first is used."""
+    def of(cls, keys: Attributes, *, fuzzy: bool = False, zone: tzinfo | None = None) -> Query:
+        """Read an identifier's keys; of several step items (illegal) the first is used.
+
+        `zone` is the site's, where time zone adjustment was negotiated.
+        """
         items = keys.get(STEPS)
         top = {keyword: value for keyword, value in keys.items() if keyword != STEPS}
-        if items is None:
-            return cls(top, None)
-        return cls(top, items[0] if items else {})
+        step = None if items is None else items[0] if items else {}
+        offset = read_offset(keys.get(OFFSET)) if zone else None
+        return cls(top, step, fuzzy, Zoned(zone, offset) if zone and offset else None)
+
+    @cached_property
+    def _tests(self) -> tuple[tuple[str, Test], ...]:
+        """The keys of the item that say something, each with its test of a stored value."""
+        return tuple(self._compiled(self.top, step=False))
+
+    @cached_property
+    def _step_tests(self) -> tuple[tuple[str, Test], ...]:
+        return tuple(self._compiled(self.step or {}, step=True))
+
+    @cached_property
+    def _start(self) -> tuple[list[Range], list[Range]]:
+        """The start dates and the start times that are asked for; none is any."""
+        step = self.step or {}
+        return spans("DA", step.get(START_DATE)), spans("TM", step.get(START_TIME))
+
+    def _compiled(self, keys: Attributes, *, step: bool) -> Iterator[tuple[str, Test]]:
+        for keyword, key in keys.items():
+            if keyword in MATCHED and here(keyword, step=step) and keyword not in START:
+                test = criterion(keyword, key, fuzzy=self.fuzzy)
+                if test is not None:
+                    yield keyword, test
+
+    def with_keys(self, top: Attributes, step: Attributes | None) -> Query:
+        """Give the same query with other keys."""
+        return replace(self, top=top, step=step)
+
+    def asks_for(self) -> frozenset[str]:
+        """Name the keys that are matched and are not universal."""
+        said = {keyword for keyword, _ in (*self._tests, *self._step_tests)}
+        return frozenset(said).union(
+            key for key, ranges in zip(START, self._start, strict=True) if ranges
+        )
+
+    def asks_for_status(self) -> bool:
+        """Tell whether it names the statuses it wants, which overrides what an AE does not see."""
+        return STATUS in self.asks_for()
+
+    def takes_status(self, status: str) -> bool:
+        """Tell whether a step of this status could match."""
+        return all(test(status) for keyword, test in self._step_tests if keyword == STATUS)
 
     def supported(self) -> bool:
-        """Tell whether every key exists here (else pending is FF01, Table K.4-1)."""
-        return all(_here(k, step=False) for k in self.top if k not in _NO_KEYS) and all(
-            _here(k, step=True) for k in self.step or ()
-        )
+        """Tell whether every key exists here and is matched (else pending is FF01, Table K.4-1)."""
+        return all(
+            _taken(k, v, step=False) for k, v in self.top.items() if k not in NO_KEYS
+        ) and all(_taken(k, v, step=True) for k, v in (self.step or {}).items())
 
     def passed_over(self) -> list[str]:
         """Name the keys that say something nobody can read: they match everything."""
-        step = self.step or {}
-        readers = {START_DATE: date_range, START_TIME: time_range}
+        return [keyword for keyword, key in self._matched() if _unreadable(keyword, key)]
+
+    def backwards(self) -> list[str]:
+        """Name the keys whose only range ends before it begins: they match nothing.
+
+        A time may: with a range of dates it is one period, from the one day to the other.
+        """
+        dates, _ = self._start
+        night = bool(dates) and not dates[0].single
         return [
             keyword
-            for keyword, read in readers.items()
-            if _first(step.get(keyword)).strip(" *") and read(_first(step.get(keyword))) is None
+            for keyword, key in self._matched()
+            if _is_backwards(keyword, key) and not (night and keyword == START_TIME)
         ]
+
+    def _matched(self) -> Iterator[tuple[str, Any]]:
+        """The keys that are matched where they stand, with what they say."""
+        for step, keys in ((False, self.top), (True, self.step or {})):
+            for keyword, key in keys.items():
+                if keyword in MATCHED and here(keyword, step=step):
+                    yield keyword, key
 
     def matches(self, item: Attributes) -> bool:
         """Match every key that we match; the step's keys must meet in the one step."""
-        step_keys, step = self.step or {}, item[STEPS][0]
-        return (
-            all(
-                _matches(k, v, item.get(k))
-                for k, v in self.top.items()
-                if k in MATCHED and _here(k, step=False)
-            )
-            and all(
-                _matches(k, v, step.get(k))
-                for k, v in step_keys.items()
-                if k in MATCHED and _here(k, step=True) and k not in _TOGETHER
-            )
-            and within(
-                step.get(START_DATE, ""),
-                step.get(START_TIME, ""),
-                date_range(_first(step_keys.get(START_DATE))),
-                time_range(_first(step_keys.get(START_TIME))),
-            )
+        item = self.zone.seen(item) if self.zone else item
+        step = item[STEPS][0]
+        if not all(test(item.get(keyword)) for keyword, test in self._tests):
+            return False
+        if not all(test(step.get(keyword)) for keyword, test in self._step_tests):
+            return False
+        date, time = step.get(START_DATE, ""), step.get(START_TIME, "")
+        dates, times = self._start
+        if len(dates) <= 1 and len(times) <= 1:
+            return within(date, time, *(dates or (None,)), *(times or (None,)))
+        return any(within(date, time, each, None) for each in dates or (None,)) and any(
+            within(date, time, None, each) for each in times or (None,)
         )
 
     def answer(self, item: Attributes) -> Attributes:
         """Give only what was asked; a known attribute without a value comes back empty."""
+        zone = self.zone
+        item = zone.seen(item) if zone else item
         answer = {
-            k: _returned(k, v, item.get(k))
+            k: returned(k, v, item.get(k))
             for k, v in self.top.items()
-            if k in item or _here(k, step=False)
+            if (k in item or here(k, step=False)) and k not in NO_KEYS
         }
+        if zone:
+            answer[OFFSET] = zone.offset(item)
         if self.step is not None:
             step = item[STEPS][0]
             asked = self.step or dict.fromkeys((*_WHOLE_STEP, *step), "")
             answer[STEPS] = [
                 {
-                    k: _returned(k, v, step.get(k))
+                    k: returned(k, v, step.get(k))
                     for k, v in asked.items()
-                    if k in step or _here(k, step=True)
+                    if k in step or here(k, step=True)
                 }
             ]
         return answer
@@ -104,92 +175,40 @@ _WHOLE_STEP = tuple(
 )
 
 
-def fold(text: str) -> str:
-    """Fold a name for matching: PN matches without regard to case and accents (K.6.1.3.2)."""
-    parts = unicodedata.normalize("NFKD", text.casefold())
-    bare = "".join(c for c in parts if unicodedata.combining(c) in (0, _KANA_VOICING))
-    return unicodedata.normalize("NFC", bare)  # a Hangul syllable is one character for `?`
-
-
-def glob(pattern: str, text: str) -> bool:
-    """Match `*` (any run) and `?` (exactly one), PS3.4 C.2.2.2.4.
-
-    Greedy with one point to return to: no pattern that a peer sends can make it exponential.
-    """
-    at = mark = resume = 0
-    star = -1
-    while at < len(text):
-        if mark < len(pattern) and pattern[mark] == "*":
-            star, resume = mark, at
-            mark += 1
-        elif mark < len(pattern) and pattern[mark] in ("?", text[at]):
-            at, mark = at + 1, mark + 1
-        elif star >= 0:
-            resume += 1
-            at, mark = resume, star + 1
-        else:
-            return False
-    return pattern[mark:].strip("*") == ""
-
-
-def _matches(keyword: str, key: Any, stored: Any) -> bool:
-    """Match one key; a list of keys (UIDs, or a modality list) asks for any of them."""
-    keys = [k.strip() for k in key] if isinstance(key, list) else [str(key or "").strip()]
-    if not keys or any(k in ("", "*") for k in keys):
-        return True
-    values = stored if isinstance(stored, list) else [stored or ""]
-    test = _test(_vr(keyword))
-    return any(test(k, str(value).strip()) for k in keys for value in values)
-
-
-def _test(vr: str) -> Callable[[str, str], bool]:
-    if vr == "PN":
-        return _name_matches
-    return _text_matches if vr in WILDCARD_VRS else str.__eq__
-
-
-def _text_matches(key: str, value: str) -> bool:
-    # An empty stored value answers no key but a universal one (PS3.4 K.2.2.1.1.1).
-    return value != "" and glob(key, value)
-
-
-def _name_matches(key: str, value: str) -> bool:
-    """Match a name in any of its groups, or group by group when the key has groups."""
-    groups = [_name(group) for group in value.split("=")]
-    keys = [_name(group) for group in key.split("=")]
-    if len(keys) == 1:
-        return any(group != "" and glob(keys[0], group) for group in groups)
-    padded = groups + [""] * len(keys)
-    return all(k in ("", "*") or glob(k, group) for k, group in zip(keys, padded, strict=False))
-
-
-def _name(group: str) -> str:
-    return "^".join(part.strip() for part in fold(group).split("^")).rstrip("^")
-
-
-def _here(keyword: str, *, step: bool) -> bool:
+def here(keyword: str, *, step: bool) -> bool:
     """Tell whether a key exists at this level: Modality means a step's, never the request's."""
     return keyword in ROWS and (ROWS[keyword].kept is Kept.STEP) == step
 
 
-def _returned(keyword: str, asked: Any, held: Any) -> Any:
+def _taken(keyword: str, key: Any, *, step: bool) -> bool:
+    """Tell whether a key is answered as it is meant: who asks for a value gets it, or nothing."""
+    if not here(keyword, step=step):
+        return False
+    return keyword in MATCHED or criterion(keyword, key) is None
+
+
+def returned(keyword: str, asked: Any, held: Any) -> Any:
     """Narrow a held value to what was asked: of a sequence only the attributes of its key item."""
-    if _vr(keyword) != "SQ":
+    if vr_of(keyword) != "SQ":
         return "" if held is None else held
     wanted = asked[0] if isinstance(asked, list) and asked else {}
-    if not wanted:
+    if not wanted or not isinstance(held, list):  # what is no sequence is the encoder's to refuse
         return held or []
     return [
-        {k: _returned(k, v, item.get(k)) for k, v in wanted.items() if k in item}
+        {k: returned(k, v, item.get(k)) for k, v in wanted.items() if k in item}
         for item in held or []
     ]
 
 
-def _first(key: Any) -> str:
-    value = key[0] if isinstance(key, list) and key else key
-    return value if isinstance(value, str) else ""
+def _unreadable(keyword: str, key: Any) -> bool:
+    """Tell whether a date or time says something that nobody can read."""
+    vr = vr_of(keyword)
+    said = "".join(map(str, key)) if isinstance(key, list) else str(key or "")
+    return vr in SPANNED and bool(said.strip(" *")) and not spans(vr, key)
 
 
-@lru_cache(maxsize=1024)
-def _vr(keyword: str) -> str:
-    return dictionary_VR(keyword)
+def _is_backwards(keyword: str, key: Any) -> bool:
+    """Tell whether all that is asked for of a date or time ends before it begins."""
+    vr = vr_of(keyword)
+    wanted = spans(vr, key) if vr in SPANNED else []
+    return bool(wanted) and all(span.high < span.low for span in wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, timedelta
 from typing import NamedTuple
 
 _DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})$")
@@ -20,12 +21,16 @@ class Range(NamedTuple):
 
 
 def date_range(key: str) -> Range | None:
-    """Read a DA key (PS3.4 C.2.2.2.1, C.2.2.2.5); None when it is universal or unreadable."""
+    """Read a DA key (PS3.4 C.2.2.2.1, C.2.2.2.5); None when it is universal or unreadable.
+
+    A day that no calendar has is unreadable by itself; as an end of a range it is a bound.
+    """
     if key.strip() in ("", "*"):
         return None
     whole = _DATE.match(key.strip())
     if whole:
-        return Range("".join(whole.groups()), "".join(whole.groups()), True)
+        day = "".join(whole.groups())
+        return Range(day, day, True) if _is_day(day) else None
     low, dash, high = key.strip().partition("-")
     first, last = _DATE.match(low.strip()), _DATE.match(high.strip())
     if not dash or not (first or last):
@@ -37,6 +42,18 @@ def date_range(key: str) -> Range | None:
     )
 
 
+def around(dates: Range) -> Range:
+    """Give the dates with a day more at either end: those that may be meant in another zone."""
+    return Range(_moved(dates.low, -1), _moved(dates.high, 1), dates.single)
+
+
+def _moved(day: str, days: int) -> str:
+    try:
+        return f"{date.fromisoformat(day) + timedelta(days=days):%Y%m%d}"
+    except (ValueError, OverflowError):  # an open end, or none of the calendar
+        return day
+
+
 def time_range(key: str) -> Range | None:
     """Read a TM key; a partial upper end means the whole of that minute or second."""
     text = key.strip()
@@ -45,7 +62,7 @@ def time_range(key: str) -> Range | None:
     low, dash, high = text.partition("-")
     first, last = _time(low, "000000.000000"), _time(high, "005959.999999")
     if not dash:
-        return Range(first, first, True) if first else None
+        return Range(first, first, True) if first and _is_of_day(first) else None
     if not (first or last):
         return None
     return Range(first or FIRST_TIME, last or LAST_TIME, False)
@@ -66,6 +83,19 @@ def within(date: str, time: str, dates: Range | None, times: Range | None) -> bo
     return (dates is None or dates.low <= date <= dates.high) and (
         times is None or times.low <= moment <= times.high
     )
+
+
+def _is_day(day: str) -> bool:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_of_day(moment: str) -> bool:
+    """Tell whether a day has this time, a leap second included (PS3.5 TM)."""
+    return moment[:2] < "24" and moment[2:4] < "60" and moment[4:6] <= "60"
 
 
 def _time(text: str, rest: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
-from broker.worklist.attributes import ROWS, STEPS
+from broker.worklist.attributes import STEPS, TYPE_1
 from broker.worklist.changes import Change
-from broker.worklist.finding import Known, identifiers, named_in, same_patient
+from broker.worklist.finding import Known, named_in
 from broker.worklist.identity import patient_key
-from broker.worklist.records import Order, Patient, items
+from broker.worklist.naming import same_patient
+from broker.worklist.records import Order, Patient
+
+MOST_STEPS = 200
 
 
 class Reason(StrEnum):
@@ -20,6 +23,11 @@ class Reason(StrEnum):
     NO_ACCESSION = "no accession"
     INCOMPLETE = "incomplete"
     CONTRADICTION = "contradiction"
+    CIRCULAR = "circular"
+    BEGUN = "begun"
+    TOO_MANY = "too many"
+    NO_NUMBER = "no number"
+    AMBIGUOUS = "ambiguous"
 
 
 class Refused(Exception):
@@ -28,6 +36,22 @@ class Refused(Exception):
     def __init__(self, reason: Reason, location: str, fact: str, remedy: str) -> None:
         super().__init__(f"{location}: {fact}; {remedy}")
         self.reason, self.location, self.fact, self.remedy = reason, location, fact, remedy
+
+
+def guard_size(change: Change, order: Order | None = None) -> None:
+    """Refuse a group, or the order that it makes, with more steps than any exam has.
+
+    Each is held against every other: their number must not be the sender's to choose.
+    """
+    said = len(change.attributes.get(STEPS) or ())
+    has = sum([len(procedure.steps) for procedure in order.procedures]) if order else 0
+    if max(said, has) > MOST_STEPS:
+        raise Refused(
+            Reason.TOO_MANY,
+            change.location,
+            f"more than {MOST_STEPS} steps under one accession number",
+            "send orders under accession numbers of their own",
+        )
 
 
 def guard_order(change: Change, known: Known, issuer: str, order: Order) -> None:
@@ -42,10 +66,11 @@ def guard_order(change: Change, known: Known, issuer: str, order: Order) -> None
 
 def guard_numbers(change: Change, known: Known, issuer: str, patient: Patient) -> None:
     """Refuse a study UID or order number that an order of another patient already has."""
-    named = set(named_in(change.attributes, issuer))
-    for order in known.orders.values():
-        if order.patient != patient.key and named & identifiers(order):
-            raise _wrong_patient("study UID, filler or placer number")
+    if not known.orders:
+        return
+    for number in named_in(change.attributes, issuer):
+        if any(order.patient != patient.key for order in known.with_number(number)):
+            raise _wrong_patient("study UID, order number or appointment")
 
 
 def _wrong_patient(number: str) -> Refused:
@@ -53,13 +78,14 @@ def _wrong_patient(number: str) -> Refused:
         Reason.WRONG_PATIENT,
         "PID-3",
         f"this {number} belongs to another patient",
-        "merge the patients (A40) or send the order under a number of its own",
+        "send the right patient ID, or cancel the order under the wrong one first; "
+        "merge (A40) only two IDs of one person",
     )
 
 
 def refuse_number_game(change: Change, known: Known, renamed: Mapping[str, str]) -> None:
     """Refuse a message that takes an accession number from one order and gives it to another."""
-    if renamed.keys() & (known.orders.keys() | set(renamed.values())):
+    if renamed and renamed.keys() & (known.orders.keys() | set(renamed.values())):
         raise Refused(
             Reason.CONTRADICTION,
             change.location,
@@ -81,9 +107,14 @@ def demand_type_1(change: Change, order: Order, patient: Patient) -> None:
 
 
 def _missing(order: Order, patient: Patient) -> Iterator[str]:
-    worklist = list(items(order, patient))
-    if not worklist:
+    steps = list(order.steps())
+    if not steps:
         yield STEPS
-    for item in worklist:
-        held = {**item.attributes, **item.attributes[STEPS][0]}
-        yield from (k for k, row in ROWS.items() if row.returned == "1" and not held.get(k))
+    for procedure, step in steps:
+        held = {
+            **patient.facts.attributes,
+            **order.facts.attributes,
+            **procedure.facts.attributes,
+            **step.facts.attributes,
+        }
+        yield from (keyword for keyword in TYPE_1 if not held.get(keyword))

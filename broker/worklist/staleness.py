@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
+AHEAD = timedelta(minutes=5)
+"""How far a sender's clock may be ahead of ours: what is later is not believed."""
+CREDIBLE = timedelta(minutes=5)
+"""How far ahead of ours a clock may be that is compared with other senders'."""
+OURS = ""
+"""Among the clocks of senders the broker's own: when what was said last came in. No sender has this
+name, which is MSH-3|MSH-4."""
 _TIMESTAMP = re.compile(r"(\d{14}\.\d+|\d{4,14})([+-]\d{4})?")
 
 
-def instant(sent: str, zone: tzinfo) -> str:
+def instant(sent: str, zone: tzinfo, received: datetime | None = None) -> str:
     """Give MSH-7 in UTC at its own precision, '' when it does not say when.
+
+    A time more than five minutes after `received` (aware) counts as that: believed, it would make
+    all that the sender says till then stale, a cancel too.
 
     A time without offset is of `zone`. In the hour that is repeated when summer ends it could mean
     either, and arrival decides; a bare date stays as it is.
     """
+    universal = _universal(sent, zone)
+    if not received or universal[:14] <= _clock(received + AHEAD)[: len(universal)]:
+        return universal
+    return _clock(received)
+
+
+@lru_cache(maxsize=512)  # messages that come fast were sent in the same second
+def _universal(sent: str, zone: tzinfo) -> str:
     found = _TIMESTAMP.match(sent)
     if not found:
         return ""
@@ -29,7 +49,30 @@ def instant(sent: str, zone: tzinfo) -> str:
         at = at.replace(tzinfo=zone)
         if at.utcoffset() != at.replace(fold=1).utcoffset():
             return ""
-    return at.astimezone(UTC).strftime("%Y%m%d%H%M%S")[: len(whole)] + digits[14:]
+    try:
+        return at.astimezone(UTC).strftime("%Y%m%d%H%M%S")[: len(whole)] + digits[14:]
+    except OverflowError:
+        return ""  # the first or the last hours of the calendar
+
+
+def _clock(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y%m%d%H%M%S")
+
+
+def stamp(at: datetime) -> str:
+    """Give a time of ours (aware) as an instant."""
+    return at.astimezone(UTC).strftime("%Y%m%d%H%M%S.%f")
+
+
+def is_credible(sent: str, received: str) -> bool:
+    """Tell whether an instant says when something was sent, also to other senders' clocks."""
+    return bool(sent) and (not received or not is_stale(_soon_after(received[:14]), sent))
+
+
+@lru_cache(maxsize=64)
+def _soon_after(received: str) -> str:
+    at = datetime.strptime(received + "+0000", "%Y%m%d%H%M%S%z")
+    return (at + CREDIBLE).strftime("%Y%m%d%H%M%S")
 
 
 def is_stale(sent: str, newest: str) -> bool:
@@ -38,12 +81,14 @@ def is_stale(sent: str, newest: str) -> bool:
     Both are instants of one sender, compared at the coarser precision; equal or unknown ones are
     not stale, so arrival decides.
     """
+    if not sent or not newest:
+        return False
     digits = min(len(sent), len(newest))
     return sent[:digits] < newest[:digits]
 
 
-def newest(sent: dict[str, str], sender: str, time: str) -> dict[str, str]:
+def newest(sent: Mapping[str, str], sender: str, time: str) -> dict[str, str]:
     """Remember a sender's time, unless it is unknown or a newer one is known."""
     if not time or is_stale(time, sent.get(sender, "")):
-        return sent
+        return dict(sent)
     return {**sent, sender: time}

@@ -10,10 +10,10 @@ from broker.bench import mapping as bench
 from broker.cli import run_command
 from broker.hl7.header import read_header
 from broker.hl7.message import parse
-from broker.mapping.applying import changes
 from broker.mapping.bundle import Bundle
-from broker.mapping.coverage import leaves
 from broker.mapping.loading import load
+from broker.mapping.running.applying import changes
+from broker.mapping.trials.coverage import leaves
 from broker.settings import shipped_mappings
 from broker.worklist.changes import Change
 
@@ -31,12 +31,15 @@ def test_three_mappings_are_measured_beside_hl7apy(capsys):
     assert all(row["messages"] == 2 * bench.ROUNDS for row in report["rows"])
     assert all(row["hl7apy_messages"] == bench.ROUNDS for row in report["rows"])
     assert report["loading"]["files"] > len(bench.MAPPINGS)
+    assert report["comparing"]["changed"] == report["comparing"]["messages"] == 2 * bench.COMPARED
+    assert report["comparing"]["groups"] > 10
     assert report["machine"]["processors"] > 0
 
 
 def test_people_get_a_line_for_the_rules_and_one_with_parsing(capsys):
     assert run_command(["bench", "map", "--messages", "1"]) == 0
     said = capsys.readouterr().out
+    assert "compare 10 messages, 10 come out otherwise" in said
     assert said.count("  rules ") == said.count("  parsing and rules ") == len(bench.MAPPINGS)
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,8 +30,11 @@ UID = "1.2.3.4"
 PERFORMED = Performed(
     sop_instance_uid=UID,
     status="IN PROGRESS",
-    attributes={"PerformedProcedureStepID": "PPS1"},
-    references=(Reference(order="N|A2", procedure="RP1", step="S2"),),
+    attributes={
+        "PerformedProcedureStepID": "PPS1",
+        "PerformedSeriesSequence": [{"ReferencedImageSequence": [{}, {}]}],
+    },
+    references=(Reference(order="N|A2", procedure="RP1", step="S2", evidence="study UID"),),
 )
 EVENTS = [
     Event("ris", "N|A2", "C1", 1.0, "status-orm", "IN PROGRESS", b"MSH|"),
@@ -95,7 +102,7 @@ def filled(server: EmbeddedServer) -> EmbeddedServer:
     store = Store(server.url)
     changes = [Change("", None, record) for record in (PATIENT, *ORDERS)]
     performed = MppsChange("", None, PERFORMED, b"")
-    store.run(commit(Commit(at=AT, changes=changes, mpps=performed, events=EVENTS)))
+    store.run(commit(Commit(at=AT, changes=changes, mpps=[performed], events=EVENTS)))
     store.run(take("ris", "N|A2", "token", ttl_ms=60_000))
     store.run(park("ris", "N|A2", "token", EVENTS[0], cause="AE 204", at=3.0))
     store.close()
@@ -118,11 +125,11 @@ def test_open_steps_are_listed_by_start(
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        (["--aet", "CT1"], ["S1"]),
+        (["--station", "CT1"], ["S1"]),
         (["--modality", "CT"], ["S1", "S4"]),
         (["--date", "20011123"], ["S2", "S1"]),
         (["--date", "20011123-20011130", "--modality", "CT"], ["S1", "S4"]),
-        (["--aet", "CT1", "--modality", "MR"], []),
+        (["--station", "CT1", "--modality", "MR"], []),
         (["--date", "today"], []),
     ],
 )
@@ -181,7 +188,15 @@ def test_an_order_is_shown_with_what_the_scanner_did_and_the_ris_has_not_taken(
     assert shown["flags"] == ["created by update"]
     assert (begun["id"], begun["status"]) == ("S2", "STARTED")
     assert begun["mpps"] == [
-        {"sop_instance_uid": UID, "status": "IN PROGRESS", "attributes": PERFORMED.attributes}
+        {
+            "sop_instance_uid": UID,
+            "status": "IN PROGRESS",
+            "attributes": {"PerformedProcedureStepID": "PPS1"},
+            "series": 1,
+            "objects": 2,
+            "matched_by": ["study UID"],
+            "to_look_at": [],
+        }
     ]
     assert [(each["ris"], each["control_id"]) for each in shown["pending"]] == [("ris", "C2")]
     assert [(each["control_id"], each["cause"]) for each in shown["dead_letters"]] == [
@@ -202,6 +217,8 @@ def test_an_order_is_shown_as_an_outline(
         "    step S2  STARTED",
         "      Modality: MR",
         "      MPPS 1.2.3.4  IN PROGRESS",
+        "        1 series with 2 objects",
+        "        matched by study UID",
         "  ! refused by ris: IN PROGRESS (C1): AE 204",
     ):
         assert line in lines
@@ -233,6 +250,42 @@ def test_a_date_that_is_none_is_a_usage_error(
     """It would match everything otherwise."""
     assert run_command(["list", "--date", "tomorrow"]) == 2
     assert "YYYYMMDD" in capsys.readouterr().err
+
+
+class _Breaking(socketserver.BaseRequestHandler):
+    """A line to Redis that breaks as soon as an index of the worklist is asked for."""
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as redis:
+            redis.connect(self.server.redis)  # type: ignore[attr-defined]
+            ends = {self.request: redis, redis: self.request}
+            while True:
+                for end in select.select([*ends], [], [])[0]:
+                    said = end.recv(65536)
+                    if not said or b"open-start" in said or b"by-accession" in said:
+                        return
+                    ends[end].sendall(said)
+
+
+@pytest.mark.parametrize(
+    "words", [["list", "--aet", "CT1"], ["why", "N|A1", "--aet", "CT1"]], ids=" ".join
+)
+def test_a_store_that_dies_while_it_is_asked_is_no_negative_finding(
+    filled: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    """75: whoever runs it from a script must not take it for an empty list."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Breaking) as line:
+        line.daemon_threads, line.redis = True, filled.url.removeprefix("unix://")  # type: ignore[attr-defined]
+        threading.Thread(target=line.serve_forever, daemon=True).start()
+        monkeypatch.setenv("BROKER_REDIS__URL", f"redis://127.0.0.1:{line.server_address[1]}")
+        assert run_command(words) == 75
+        line.shutdown()
+    said = capsys.readouterr()
+    assert "try again" in said.err
+    assert not said.out
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "A1"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -53,6 +54,11 @@ def replaced(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def unboxed(text: str) -> str:
+    """The words of a usage mistake without the box around them."""
+    return " ".join(text.replace("│", " ").split())
 
 
 # test
@@ -127,17 +133,95 @@ def test_trying_explains_steps_and_shows_what_scanner_and_sender_get(run: Run) -
     assert "MSA|AA|E1" in lines
 
 
+def test_a_number_that_will_be_generated_is_announced(run: Run) -> None:
+    sample = ROOT / "mappings" / "examples" / "referral-orm-24.hl7"
+    _, out, _ = run("try", sample, "--mappings", ROOT / "mappings", "--explain")
+    assert "AccessionNumber is made by REF-26-######" in out
+    assert "(0008,0050) AccessionNumber  REF-26-000001" in out
+
+
+def test_a_message_is_tried_as_if_it_came_to_a_port(run: Run, site: Path) -> None:
+    (site / "port.yaml").write_text(
+        "mapping: port\nextends: ihe-orders\naccept: {senders: ['*|*'], ports: [2576]}\n"
+    )
+    sample = ROOT / "mappings" / "examples" / "orm-231-schedule.hl7"
+    _, out, err = run("try", sample, "--mappings", site, "--port", "2576")
+    assert "mapping port (" in out
+    assert not err
+    _, out, err = run("try", sample, "--mappings", site)
+    assert "mapping port (" not in out
+    assert "without --port, mappings for a port are not asked: port (2576)" in err
+
+
+EVENT = """\
+{"PerformedProcedureStepStatus": "COMPLETED", "AccessionNumber": "A1", "RequestedProcedureID": "R1",
+ "PatientID": "4711", "PatientName": "Größler^Änne", "StudyInstanceUID": "1.2.3"}
+"""
+
+
+def test_an_event_is_tried_as_the_message_that_a_ris_would_get(run: Run, tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(EVENT, encoding="utf-8")
+    shipped = ("--mappings", ROOT / "mappings", "--outbound", "status-orm")
+    code, out, _ = run("try", event, *shipped, "--explain")
+    assert code == 0
+    [line] = [each for each in out.splitlines() if each.startswith("  ORC-5 ")]
+    assert re.fullmatch(
+        r"  ORC-5 +CM  ← PerformedProcedureStepStatus \| lookup\(status\)   status-orm.yaml:\d+",
+        line,
+    )
+    assert "  ZDS|1.2.3^BROKER^Application^DICOM" in out
+    code, out, _ = run("try", event, *shipped, "--json")
+    fields = {each["field"]: each["value"] for each in json.loads(out)["fields"]}
+    assert (fields["ORC-1"], fields["OBR-18"], fields["ORC-2.1"]) == ("SC", "A1", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "fact"),
+    [
+        (EVENT, [], "an event needs a mapping"),
+        (EVENT, ["--outbound", "status-ormm"], "did you mean 'status-orm'?"),
+        ("{not JSON", ["--outbound", "status-orm"], "is not JSON"),
+    ],
+)
+def test_an_event_that_cannot_be_tried_is_wrong_usage(
+    run: Run, tmp_path: Path, text: str, options: list[str], fact: str
+) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(text, encoding="utf-8")
+    code, _, err = run("try", event, "--mappings", ROOT / "mappings", *options)
+    assert code == 2
+    assert fact in " ".join(err.replace("│", " ").split())
+
+
+def test_a_mapping_that_is_not_there_is_told_with_what_is(run: Run) -> None:
+    code, _, err = run("show", "status-ormm")
+    assert code == 2
+    assert "there is no mapping 'status-ormm'; did you mean 'status-orm'?" in unboxed(err)
+    assert "there are: " in run("show", "qqqqqq")[2]
+
+
+def test_what_goes_out_is_shown_with_its_origins(run: Run, site: Path) -> None:
+    path = site / "mine.yaml"
+    path.write_text("mapping: mine\nextends: status-orm\nfields:\n  MSH-3: {const: MWL}\n")
+    code, out, _ = run("show", path, "--effective")
+    assert code == 0
+    assert re.search(r"const: MWL +# mine.yaml:4", out)
+    assert re.search(r"ORC-1: .*# status-orm.yaml:\d+", out)
+
+
 def test_a_missed_lookup_is_a_step(run: Run) -> None:
     _, out, _ = run("try", CORPUS / "03-code.hl7", "--explain", "--json")
     (outcome,) = json.loads(out)["outcomes"]
     keyword = "ScheduledProcedureStepSequence/Modality"
     (origin,) = [each for each in outcome["origins"] if each["keyword"] == keyword]
-    assert origin["steps"] == [
-        {"call": "lookup(modality)", "result": ""},
-        {"call": "lookup(procedure)", "result": "CR"},
+    assert [(step["path"], step["call"], step["result"]) for step in origin["steps"]] == [
+        ("OBR-24", "lookup(modality)", ""),
+        ("OBR-4.1", "lookup(procedure)", "CR"),
     ]
     _, out, _ = run("try", CORPUS / "03-code.hl7", "--explain")
-    assert "→ lookup(modality) is in no row → lookup(procedure) 'CR'" in out
+    assert "← OBR-24 'RAD' → lookup(modality) is in no row; OBR-4.1 'X1^CHEST^L' →" in out
+    assert "→ lookup(procedure) 'CR'" in out
 
 
 def test_trying_gives_programs_the_items_and_the_answers(run: Run) -> None:
@@ -179,12 +263,42 @@ def test_a_message_in_its_frame_is_tried_as_well(run: Run, tmp_path: Path) -> No
     assert run("try", tmp_path / "x")[0] == 0
 
 
-def test_a_file_that_is_no_hl7_is_answered_as_the_wire_would(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("hello")
+def test_a_file_without_one_message_is_a_usage_mistake(run: Run, tmp_path: Path) -> None:
+    """Whoever tries the configuration, or nothing, has made a slip: no broker would answer that."""
+    (tmp_path / "broker.yaml").write_text("site: Here")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "two").write_bytes(SCHEDULE.read_bytes() * 2)
+    for name, fact in (("broker.yaml", "no HL7"), ("empty", "no HL7"), ("two", "2 messages")):
+        code, out, err = run("try", tmp_path / name)
+        assert (code, out) == (2, "")
+        assert fact in unboxed(err)
+    assert run("try", tmp_path / "none")[0] == 2
+    (tmp_path / "x").write_bytes(b"MSH|^~\\&")
     code, out, _ = run("try", tmp_path / "x")
     assert code == 1
     assert "answered AR" in out
-    assert run("try", tmp_path / "none")[0] == 2
+
+
+def test_a_name_that_is_none_is_a_usage_mistake_with_a_suggestion(run: Run, site: Path) -> None:
+    """One slip has one exit code, whatever the verb."""
+    for verb in (
+        ["show", "plian"],
+        ["diff", site / "plian.yaml"],
+        ["check", site / "plian.yaml"],
+        ["test", site / "plian.yaml"],
+        ["try", SCHEDULE, "--mappings", site / "plian.yaml"],
+        ["coverage", "--mappings", site / "plian.yaml"],
+        ["new", "--from", SCHEDULE, "--mappings", site / "plian.yaml"],
+    ):
+        code, out, err = run(*verb)
+        assert (code, out) == (2, ""), verb
+        assert "did you mean 'plain" in unboxed(err)
+
+
+def test_no_messages_at_all_are_no_corpus(run: Run, site: Path) -> None:
+    code, _, err = run("diff", site, "--corpus", "last:0")
+    assert code == 2
+    assert "last:500" in err
 
 
 # diff and coverage
@@ -239,6 +353,39 @@ def test_coverage_counts_what_is_left(run: Run) -> None:
     assert {"table": "modality", "key": "RAD", "count": 2} in orders["misses"]
     assert {"field", "count"} == orders["unread"][0].keys()
     assert sum(told["taken_by_none"].values()) == 1
+
+
+def test_idle_rules_of_the_base_are_counted_and_listed_on_demand(run: Run, site: Path) -> None:
+    """Whoever writes an overlay looks for the rules of the overlay."""
+    (site / "own.yaml").write_text(
+        "mapping: own\nextends: plain\naccept: {senders: ['RIS|NORTH']}\n"
+        "attributes:\n  RouteOfAdmissions: PV1-4\n"
+    )
+    _, out, _ = run("coverage", "--corpus", CORPUS)
+    assert "RouteOfAdmissions   " in out
+    assert "PatientAddress" not in out
+    assert "idle rules are inherited: --inherited lists them" in out
+    _, out, _ = run("coverage", "--corpus", CORPUS, "--inherited")
+    assert "attributes that no message filled, inherited" in out
+    assert "PatientAddress" in out
+
+
+def test_what_would_wait_for_a_code_is_counted_apart(run: Run, site: Path) -> None:
+    replaced(site / "plain.yaml", "{CT: CT, MR: MR}", "{rows: {CT: CT, MR: MR}, on_miss: hold}")
+    _, out, _ = run("coverage", "--corpus", CORPUS)
+    assert "2 refused" not in out
+    assert "held" in out.splitlines()[0]
+    _, out, _ = run("coverage", "--corpus", CORPUS, "--json")
+    (told,) = json.loads(out)["mappings"]
+    assert told["held"] == 2
+
+
+def test_an_update_names_what_comes_out_no_more(run: Run, site: Path) -> None:
+    """In a difference of many lines it is easily overlooked."""
+    replaced(site / "plain.yaml", "PatientName: DOE^JANE", "PatientAddress: Somewhere")
+    code, out, _ = run("test", "--update")
+    assert code == 0
+    assert "gone: PatientAddress comes out no more  plain: examples/schedule.hl7" in out
 
 
 def test_a_corpus_that_is_none_is_a_usage_error(run: Run, tmp_path: Path) -> None:
@@ -327,3 +474,15 @@ def test_what_cannot_be_begun_says_why(run: Run, tmp_path: Path) -> None:
     assert run("new", "--from", tmp_path / "none")[0] == 2
     (tmp_path / "two").write_bytes(SCHEDULE.read_bytes() * 2)
     assert run("new", "--from", tmp_path / "two")[0] == 2
+
+
+def test_a_sample_without_a_sender_needs_its_port(run: Run, tmp_path: Path) -> None:
+    """A mapping for anybody would take the messages of all others."""
+    raw = SCHEDULE.read_bytes().replace(b"RIS|NORTH|", b"||", 1)
+    (tmp_path / "nameless.hl7").write_bytes(raw)
+    code, _, err = run("new", "--from", tmp_path / "nameless.hl7")
+    assert code == 2
+    assert "--port" in err
+    code, out, _ = run("new", "--from", tmp_path / "nameless.hl7", "--port", "2576")
+    assert code == 0
+    assert "ports: [2576]" in out

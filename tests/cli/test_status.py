@@ -59,7 +59,13 @@ def test_it_says_which_mappings_are_in_force_and_why_no_others_are(
     assert run_command(["status", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["mappings"]["failed_reload"]["reason"].startswith("a.yaml:3:1")
-    assert report["updates"] == {"pending": {"north": 0}, "dead_letters": 0}
+    assert report["updates"] == {
+        "pending": {"north": 0},
+        "dead_letters": 0,
+        "stopped": {"north": 0},
+        "paused": {},
+        "away": {},
+    }
 
 
 def test_it_says_how_many_messages_wait_for_a_code(

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,28 +24,11 @@ from broker.store import bundles, keys, metrics
 from broker.store.commit import Commit, commit
 from broker.store.executors import Store
 from broker.store.outbox import Event
-from broker.store.server import EmbeddedServer, find_server
+from broker.store.server import EmbeddedServer
 
 pytestmark = pytest.mark.peer("redis-server")
 
 EVENT = Event("ris", "N|A1", "1", 0.0, "status-orm", "IN PROGRESS", b"MSH|")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A private redis-server."""
-    running = EmbeddedServer(tmp_path, binary=find_server())
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    """A client of that server."""
-    opened = Store(server.url)
-    yield opened
-    opened.close()
 
 
 @contextmanager
@@ -74,7 +56,7 @@ def console(
 def get(place: str, page: str, data: bytes | None = None) -> tuple[int, str]:
     """Status and body of a page; with data it is a POST."""
     try:
-        with urllib.request.urlopen(f"http://{place}/{page}", data, timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{place}/{page}", data, timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as answer:
         with answer:
@@ -115,9 +97,16 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
     assert ready == {
         "ready": True,
         "store": {"writable": True, "why": ""},
-        "orders": {"held": 0},
+        "orders": {"held": 0, "refused": 0},
         "worklist": {"open_steps": 0},
-        "updates": {"pending": {"ris": 1, "pacs": 0}, "dead_letters": 0},
+        "mpps": {"exceptions": 0},
+        "updates": {
+            "pending": {"ris": 1, "pacs": 0},
+            "dead_letters": 0,
+            "stopped": {"ris": 0, "pacs": 0},
+            "paused": {},
+            "away": {},
+        },
         "mappings": {"version": "v1", "since": 5.0, "by": "start", "reload_failed": 6.0},
     }
     assert [(name, seen["heard"]) for name, seen in doors.items()] == [
@@ -136,6 +125,9 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
         'broker_updates_pending{ris="ris"} 1.0',
         'broker_updates_pending{ris="pacs"} 0.0',
         "broker_updates_dead_letters 0.0",
+        'broker_updates_paused{ris="pacs"} 0.0',
+        'broker_updates_stopped{ris="ris"} 0.0',
+        'broker_updates_away{ris="ris"} 0.0',
         "broker_store_mapping_reload_ok 0.0",
         "broker_store_mapping_active_timestamp_seconds 5.0",
     ):
@@ -143,11 +135,11 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
 
 
 def test_without_redis_it_lives_says_why_it_is_not_ready_and_recovers(
-    server: EmbeddedServer,
+    own_server: EmbeddedServer,
 ) -> None:
     """Alive and ready are two things."""
-    with console(server) as (_, place):
-        server.stop()
+    with console(own_server) as (_, place):
+        own_server.stop()
         assert get(place, "healthz") == (200, "ok\n")
         status, ready = get_json(place, "readyz")
         assert (status, ready["ready"], ready["store"]["writable"]) == (503, False, False)
@@ -156,16 +148,15 @@ def test_without_redis_it_lives_says_why_it_is_not_ready_and_recovers(
         assert status == 200
         assert "broker_store_up 0.0" in text.splitlines()
         assert "broker_store_open_steps" not in text
-        server.start()
+        own_server.start()
         assert get_json(place, "readyz")[0] == 200
 
 
-def test_a_store_that_takes_no_writes_is_up_but_not_ready(
-    server: EmbeddedServer, store: Store
-) -> None:
+def test_a_store_that_takes_no_writes_is_up_but_not_ready(own_server: EmbeddedServer) -> None:
     """The disk is nearly full and the supervisor forbids them; or Redis itself is full."""
+    store = Store(own_server.url)
     store.redis.set(keys.REFUSE_WRITES, "disk nearly full")
-    with console(server) as (_, place):
+    with console(own_server) as (_, place):
         status, ready = get_json(place, "readyz")
         assert (status, ready["store"]["why"]) == (503, "disk nearly full")
         store.redis.delete(keys.REFUSE_WRITES)
@@ -175,6 +166,7 @@ def test_a_store_that_takes_no_writes_is_up_but_not_ready(
         assert (status, ready["store"]["writable"]) == (503, False)
         assert ready["worklist"] == {"open_steps": 0}
         lines = get(place, "metrics")[1].splitlines()
+    store.close()
     assert "broker_store_up 1.0" in lines
     assert "broker_store_writable 0.0" in lines
 
@@ -182,20 +174,20 @@ def test_a_store_that_takes_no_writes_is_up_but_not_ready(
 def test_it_ends_by_itself_when_asked_although_a_visitor_stays(server: EmbeddedServer) -> None:
     """SIGTERM: exit code 0, soon, and a connection kept open does not hold it."""
     with console(server) as (process, place):
-        visitor = HTTPConnection(place, timeout=10)
+        visitor = HTTPConnection(place, timeout=30)
         visitor.request("GET", "/healthz")
         assert visitor.getresponse().read() == b"ok\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=30) == 0
         visitor.close()
 
 
-def test_begun_without_redis_it_is_alive_and_not_ready(server: EmbeddedServer) -> None:
+def test_begun_without_redis_it_is_alive_and_not_ready(own_server: EmbeddedServer) -> None:
     """It says that it is ready only when the store has answered, and ends when asked before."""
-    server.stop()
+    own_server.stop()
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
-    with console(server, listen) as (process, place):
+    with console(own_server, listen) as (process, place):
         while True:
             with suppress(urllib.error.URLError):
                 assert get(place, "healthz") == (200, "ok\n")
@@ -203,5 +195,5 @@ def test_begun_without_redis_it_is_alive_and_not_ready(server: EmbeddedServer) -
             time.sleep(0.05)
         assert get(place, "readyz")[0] == 503
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=30)
         assert (process.returncode, said) == (0, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -88,6 +88,12 @@ def command(**values: object) -> bytes:
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
 
+def raw_command(elements: Mapping[int, bytes]) -> bytes:
+    """A command set of these values, which pydicom might not want to write."""
+    body = b"".join(struct.pack("<HHI", 0, e, len(value)) + value for e, value in elements.items())
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
 def implicit(data_set: Dataset) -> bytes:
     """A data set in Implicit VR Little Endian, by pydicom."""
     return encoded(data_set, explicit=False)
@@ -147,3 +153,16 @@ def cancel_rq(message_id: int, context_id: int = 3) -> bytes:
         "CommandDataSetType": 0x0101,
     }
     return p_data(context_id, command(**values), is_command=True)
+
+
+def n_set(instance: str, context_id: int = 5) -> bytes:
+    """An N-SET-RQ of a performed procedure step, with an empty data set."""
+    elements = {
+        0x0003: MPPS.encode() + b"\0",
+        0x0100: b"\x20\x01",
+        0x0110: b"\1\0",
+        0x0800: b"\1\0",
+        0x1001: instance.encode("latin-1"),
+    }
+    sent = p_data(context_id, raw_command(elements), is_command=True)
+    return sent + p_data(context_id, b"", is_command=False)

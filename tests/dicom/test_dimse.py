@@ -9,7 +9,7 @@ import pytest
 from pydicom.filereader import read_dataset
 
 from broker.dicom.dimse import Assembler, Cancel, DimseRequest, Response, encode_response
-from broker.dicom.pdu import Pdv
+from broker.dicom.pdu import Pdv, data_pdus, data_pdus_of_all
 from tests.dicom.requestor import MPPS, WORKLIST, command
 
 SYNTAX = "1.2.840.10008.1.2"
@@ -127,3 +127,10 @@ def test_a_cancel_is_no_request() -> None:
     """It names the message that is meant."""
     got = take(3, CommandField=0x0FFF, MessageIDBeingRespondedTo=4, CommandDataSetType=0x0101)
     assert got == Cancel(4)
+
+
+@pytest.mark.parametrize("max_pdu", [0, 20, 64, 65_536])
+def test_responses_that_go_out_together_are_what_each_would_be(max_pdu: int) -> None:
+    datasets = [b"", b"ab", b"x" * 100, b"y" * 70_000]
+    together = data_pdus_of_all(3, b"command!" * 10, datasets, max_pdu)
+    assert together == b"".join(data_pdus(3, b"command!" * 10, d, max_pdu) for d in datasets)

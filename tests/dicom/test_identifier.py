@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -12,15 +14,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from broker.dicom.identifier import (
-    Identifier,
-    UnencodableValue,
-    UnreadableIdentifier,
-    charset_for,
-    decode,
-    encode,
-    encode_element,
-)
+from broker.dicom.charsets import decode_text, encode_text, known_terms
+from broker.dicom.dictionary import UnencodableValue
+from broker.dicom.encoding import charset_for, encode, encode_element
+from broker.dicom.identifier import Identifier, UnreadableIdentifier, decode
 from tests.dicom.requestor import encoded
 
 IMPLICIT, EXPLICIT = str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)
@@ -152,7 +149,7 @@ def test_private_and_unknown_tags_are_noticed_and_left_out(tag: int) -> None:
     assert read(element(STEPS, item(element(tag, b"x ")))).unknown
 
 
-def test_a_sequence_that_holds_text_is_unusable_and_no_more() -> None:
+def test_q17_a_sequence_that_holds_text_is_unusable_and_no_more() -> None:
     """Case Q17: the other keys still count."""
     got = read(element(PATIENT_ID, b"P1"), element(STEPS, b"TEXT"))
     assert got.keys == {"PatientID": "P1", "ScheduledProcedureStepSequence": []}
@@ -181,7 +178,7 @@ def test_numbers_and_tags_are_text_too() -> None:
         b"garbage that is no data set at all",
     ],
 )
-def test_a_truncated_or_broken_data_set_is_refused(data: bytes) -> None:
+def test_q16_a_truncated_or_broken_data_set_is_refused(data: bytes) -> None:
     """Case Q16; the words fit an Error Comment and hold no value."""
     with pytest.raises(UnreadableIdentifier) as caught:
         decode(data, IMPLICIT)
@@ -190,7 +187,7 @@ def test_a_truncated_or_broken_data_set_is_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("undefined", [True, False])
-def test_nesting_without_end_is_refused(undefined: bool) -> None:
+def test_q18_nesting_without_end_is_refused(undefined: bool) -> None:
     """Case Q18: 3,000 levels."""
     data = b""
     for _ in range(3000):
@@ -200,6 +197,31 @@ def test_nesting_without_end_is_refused(undefined: bool) -> None:
             data = element(STEPS, item(data))
     with pytest.raises(UnreadableIdentifier, match="nested deeper"):
         decode(data, IMPLICIT)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_zeros_cost_their_number_and_not_its_square(within: bool) -> None:
+    """Each eight of them are an element without a value; a quarter of a megabyte took a minute."""
+    zeros = bytes(256 * 1024) + b"\x08"
+    began = time.process_time()
+    with pytest.raises(UnreadableIdentifier, match="ends inside"):
+        decode(element(STEPS, item(zeros)) if within else zeros, IMPLICIT)
+    assert time.process_time() - began < 5
+
+
+def test_more_parts_than_any_exam_has_are_refused() -> None:
+    """Elements and items alike: each costs a hundred bytes where the peer sent eight."""
+    for many in (element(PATIENT_ID, b"") * 200_001, element(STEPS, item(b"") * 200_001)):
+        with pytest.raises(UnreadableIdentifier, match="more than 200000"):
+            decode(many, IMPLICIT)
+
+
+def test_values_without_number_and_terms_without_number_are_not_taken_apart() -> None:
+    """The first is unusable, the second read as far as a label makes sense."""
+    for many in (element(PATIENT_ID, b"\\" * 10_000), element(0x00280010, bytes(20_002))):
+        assert len(decode(many, IMPLICIT).unusable) == 1
+    label = element(CHARSET, b"ISO_IR 100" + b"\\ISO 2022 IR 87" * 10_000)
+    assert len(decode(label, IMPLICIT).charset) == 16
 
 
 def test_only_what_is_wanted_is_read() -> None:
@@ -219,6 +241,7 @@ def test_only_what_is_wanted_is_read() -> None:
         (b"ISO_IR 144", "Иванов".encode("iso8859-5"), "Иванов"),
         (b"GB18030 ", "珅^珅".encode("gb18030"), "珅^珅"),
         (b"\\ISO 2022 IR 87", b"Yamada^T=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B", "Yamada^T=山田^太郎"),
+        (b"\\ISO 2022 IR 58 ", b"Ng^Wei=\x1b$)A\xce\xe2^\x1b$)A\xce\xb0", "Ng^Wei=吴^伟"),
         (b"\\ISO 2022 IR 149", b"Hong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7", "Hong=洪^吉洞"),
         (None, b"m\xfcll*", "müll*"),
         (None, "müll*".encode(), "müll*"),
@@ -357,6 +380,7 @@ def test_pieces_of_an_answer_are_the_answer() -> None:
         ("山田", ("", "ISO 2022 IR 87"), "\\ISO 2022 IR 87"),
         ("Müller", ("", "ISO 2022 IR 87"), "ISO_IR 192"),
         ("Müller", ("", "ISO 2022 IR 100"), "ISO_IR 192"),
+        ("王", ("", "ISO 2022 IR 58"), "\\ISO 2022 IR 58"),
         ("王", ("GB18030",), "GB18030"),
         ("王", ("GBK",), "GBK"),
         ("Müller", ("NONSENSE",), "ISO_IR 192"),
@@ -428,3 +452,27 @@ def test_no_damage_to_a_query_raises_anything_else(data: st.DataObject) -> None:
         query[data.draw(st.integers(0, len(query) - 1))] = data.draw(st.integers(0, 255))
     with suppress(UnreadableIdentifier):
         decode(bytes(query), IMPLICIT)
+
+
+@pytest.mark.parametrize(
+    ("term", "text", "escape"),
+    [
+        ("58", "吴 a\r\n伟", b"\x1b$)A"),
+        ("149", "홍\t길 a\r\n동", b"\x1b$)C"),
+        ("87", "山\n田", b"\x1b$B"),
+    ],
+)
+def test_a_set_is_called_anew_in_each_component_and_line(
+    term: str, text: str, escape: bytes
+) -> None:
+    """PS3.5 6.1.2.5.3: at each delimiter the first set is in force again; annexes I and K."""
+    terms = known_terms(("", f"ISO 2022 IR {term}"))
+    written = encode_text(text, terms)
+    lines = re.split(rb"[\t\r\n]+", written)
+    assert len(lines) > 1
+    assert all(escape in line for line in lines)
+    assert decode_text(written, terms) == text
+    name = "^".join(text.split())
+    written = encode_text(name, terms, name=True)
+    assert all(escape in part or part.isascii() for part in written.split(b"^"))
+    assert decode_text(written, terms, name=True) == name

@@ -85,17 +85,20 @@ def test_twenty_contexts_are_judged_one_by_one_as_pynetdicom_judges_them() -> No
 @pytest.mark.parametrize(
     ("offered", "returned"),
     [
-        (b"\x01\x01\x01", b"\x01\x01\x00"),
-        (b"\x01\x01\x01\x01", b"\x01\x01\x00\x00"),
+        (b"\x01\x01\x01", b"\x01\x01\x01"),
+        (b"\x01\x01\x01\x01", b"\x01\x01\x01\x01"),
+        (b"\x01\x01\x00\x01", b"\x01\x01\x00\x01"),
         (b"\x01\x01\x00", b"\x01\x01\x00"),
-        (b"\x01\x01\x01\x01\x01\x01\x01", b"\x01\x01\x00\x00"),
+        (b"\x01\x01\x01\x00\x01\x01\x01", b"\x01\x01\x01\x00"),
+        (b"\x01\x01\x02\xff", b"\x01\x01\x00\x00"),
         (b"\x01", b"\x01\x01\x00"),
     ],
 )
-def test_extended_negotiation_returns_what_was_offered_and_supports_nothing(
-    offered: bytes, returned: bytes
-) -> None:
-    """PS3.4 K.5.1: as many bytes as offered, at most four; neither extension is done."""
+def test_extended_negotiation_agrees_on_what_was_wanted(offered: bytes, returned: bytes) -> None:
+    """PS3.4 K.5.1: as many bytes as offered, at most four; fuzzy names, time zone adjustment."""
+    agreement = agree(read(associate_rq(extended=offered)), Services())
+    assert agreement.fuzzy == (returned[2:3] == b"\x01")
+    assert agreement.zoned == (returned[3:4] == b"\x01")
     user = answer(associate_rq(extended=offered)).user_information
     assert user is not None
     assert [item.service_class_application_information for item in user.ext_neg] == [returned]
@@ -148,17 +151,27 @@ def test_ae_titles_are_read_whatever_they_are_padded_with(
 
 
 def test_who_may_associate_is_a_policy() -> None:
-    """Any title by default; lists do not look at case."""
+    """Any title by default; a list may have several, and does not look at case unless told to."""
     request = read(associate_rq())
     assert Policy().judge(request) is None
-    assert Policy(called_ae=frozenset({"broker"})).judge(request) is None
-    assert Policy(called_ae=frozenset({"OTHER"})).judge(request) is CALLED_AE_UNKNOWN
-    assert Policy(calling_ae=frozenset({"CT1"})).judge(request) is None
-    assert Policy(calling_ae=frozenset({"CT2"})).judge(request) is CALLING_AE_UNKNOWN
+    former = frozenset({"broker", "FORMER"})
+    assert Policy(former).judge(request) is None
+    assert Policy(former, any_case=False).judge(request) is CALLED_AE_UNKNOWN
+    assert Policy(frozenset({"OTHER"})).judge(request) is CALLED_AE_UNKNOWN
     assert (CALLED_AE_UNKNOWN.encode()[6:], CALLING_AE_UNKNOWN.encode()[6:]) == (
         b"\0\1\1\7",
         b"\0\1\1\3",
     )
+
+
+@pytest.mark.parametrize("odd", [b"CT1".ljust(16, b"\0"), "CTÄ".encode("latin-1").ljust(16)])
+def test_a_title_of_odd_bytes_is_refused_where_the_policy_says_so(odd: bytes) -> None:
+    plain = b"BROKER".ljust(16)
+    calling = read(titled(associate_rq(), called=plain, calling=odd))
+    called = read(titled(associate_rq(), called=odd, calling=plain))
+    for request, refusal in ((calling, CALLING_AE_UNKNOWN), (called, CALLED_AE_UNKNOWN)):
+        assert Policy().judge(request) is None
+        assert Policy(odd_titles=False).judge(request) is refusal
 
 
 def test_another_protocol_version_is_refused() -> None:
@@ -166,6 +179,18 @@ def test_another_protocol_version_is_refused() -> None:
     pdu = associate_rq()
     assert Policy().judge(read(pdu[:6] + b"\0\2" + pdu[8:])) is PROTOCOL_VERSION_UNKNOWN
     assert Policy().judge(read(pdu[:6] + b"\0\3" + pdu[8:])) is None
+
+
+@pytest.mark.parametrize("name", [b"1.2.840.10008.3.1.1.9", b"\0" * 21])
+def test_another_application_context_is_refused(name: bytes) -> None:
+    """PS3.8 Table 9-21, reason 2 of the service user; blanks around ours are forgiven."""
+    ours = b"1.2.840.10008.3.1.1.1"
+    rejection = Policy().judge(read(associate_rq().replace(ours, name, 1)))
+    assert rejection is not None
+    assert rejection.encode()[6:] == b"\0\1\1\2"
+    padded = struct.pack(">BxH", 0x10, len(ours) + 1) + ours + b"\0"
+    body = associate_rq()[6:].replace(struct.pack(">BxH", 0x10, len(ours)) + ours, padded, 1)
+    assert Policy().judge(read_request(body)) is None
 
 
 @pytest.mark.parametrize(
@@ -196,6 +221,8 @@ def test_user_items_that_we_do_not_use_are_skipped(kind: int, data: bytes) -> No
         with_user_item(associate_rq(), 0x51, b"")[6:].replace(b"\x51\0\0\4", b"\x51\0\0\3"),
         with_user_item(associate_rq(), 0x56, b"\0\xff1.2")[6:],
         associate_rq()[6:74] + struct.pack(">BxH", 0x20, 2) + b"\1\0",
+        associate_rq()[6:74] + (struct.pack(">BxH", 0x20, 4) + bytes(4)) * 129,
+        associate_rq()[6:74] + (struct.pack(">BxH", 0x20, 4) + b"\1\0\0\0") * 2,
     ],
 )
 def test_a_request_whose_items_do_not_fit_is_malformed(body: bytes) -> None:

@@ -28,7 +28,7 @@ from broker.store.archive import Archived
 from broker.store.executors import Store
 from broker.store.server import embedded_url
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 CONFIG = """\
 data: data
 timezone: Europe/Berlin
@@ -44,7 +44,7 @@ def until(true: Callable[[], Any], what: str = "it", patience_s: float = PATIENC
     deadline = time.monotonic() + patience_s
     while not (found := true()):
         assert time.monotonic() < deadline, f"{what} did not happen within {patience_s:g} s"
-        time.sleep(0.03)
+        time.sleep(0.02)
     return found
 
 
@@ -62,24 +62,37 @@ class Broker:
 
     def start(self) -> Self:
         """Start, and wait until it says that it is ready."""
+        self.launch().ready()
+        return self
+
+    def launch(self, *arguments: str, **environ: str) -> Self:
+        """Start it, and wait for nothing."""
         clean = {name: text for name, text in os.environ.items() if not name.startswith("BROKER_")}
+        config = self.folder / "broker.yaml"
         with (self.folder / "out").open("wb") as out, (self.folder / "err").open("ab") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "broker", "run", "--config", self.folder / "broker.yaml"],
-                env=clean,
+                [sys.executable, "-m", "broker", "run", "--config", config, *arguments],
+                env=clean | environ,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
             )
-        said = self.folder / "out"
+        return self
+
+    def ready(self) -> dict[str, Address]:
+        """Where it listens, by door, once it says so."""
         deadline = time.monotonic() + PATIENCE_S
-        while "\n" not in said.read_text() and self.runs and time.monotonic() < deadline:
-            time.sleep(0.03)
-        assert said.read_text().startswith("ready "), self.log()[-3000:]
-        words = dict(word.split("=") for word in said.read_text().split()[1:])
+        while "\n" not in self.said() and self.runs and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert self.said().startswith("ready "), self.log()[-3000:]
+        words = dict(word.split("=") for word in self.said().split()[1:])
         self._where = {name: _address(place) for name, place in words.items()}
         self.children()
-        return self
+        return self._where
+
+    def said(self) -> str:
+        """What it has written to stdout."""
+        return (self.folder / "out").read_text()
 
     @property
     def runs(self) -> bool:
@@ -106,13 +119,19 @@ class Broker:
 
     def children(self, pattern: str = "") -> set[int]:
         """The living processes it started whose command line has `pattern`."""
+        return set(self.commands(pattern))
+
+    def commands(self, pattern: str = "") -> dict[int, str]:
+        """Their command lines."""
         assert self.process is not None
+        processes = list(_processes())
+        direct = {pid for pid, parent, _ in processes if parent == self.process.pid}
         found = {
-            pid
-            for pid, parent, command in _processes()
-            if parent == self.process.pid and re.search(pattern, command)
+            pid: command.strip()
+            for pid, parent, command in processes
+            if parent in {self.process.pid, *direct} and re.search(pattern, command)
         }
-        self._seen |= found
+        self._seen |= set(found)
         return found
 
     def kill(self, pattern: str) -> None:
@@ -124,7 +143,7 @@ class Broker:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
-        with urllib.request.urlopen(f"http://{self.console}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.console}/metrics", timeout=30) as answer:
             text = answer.read().decode()
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(
@@ -137,9 +156,10 @@ class Broker:
         """The newest messages of the archive, newest first."""
         return self.store.run(archive.newest(limit))
 
-    def stop(self) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send this signal; the exit code."""
         assert self.process is not None
-        self.process.terminate()
+        self.process.send_signal(number)
         return self.process.wait(PATIENCE_S)
 
     def end(self) -> None:
@@ -148,7 +168,7 @@ class Broker:
             self.children()
             self.process.terminate()
             try:
-                self.process.wait(15)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -162,7 +182,7 @@ class Broker:
 
 
 def _address(place: str) -> Address:
-    host, port = place.rsplit(":", 1)
+    host, port = place.split(",")[0].rsplit(":", 1)  # the first of several
     return Address(host, int(port))
 
 
@@ -219,7 +239,7 @@ class Closed(Exception):
 class Line:
     """One MLLP connection of a sender that knows nothing but VT, FS and CR."""
 
-    def __init__(self, to: Address, deadline_s: float = 10.0) -> None:
+    def __init__(self, to: Address, deadline_s: float = 30.0) -> None:
         self._socket = socket.create_connection(to, timeout=deadline_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._read = b""
@@ -251,7 +271,7 @@ class Line:
         self.close()
 
 
-def send(to: Address, message: bytes, deadline_s: float = 10.0) -> Answer:
+def send(to: Address, message: bytes, deadline_s: float = 30.0) -> Answer:
     """Send one message over a connection of its own."""
     with Line(to, deadline_s) as line:
         return line.send(message)

@@ -48,7 +48,7 @@ def test_findscu_of_dcmtk_sees_an_order_that_ten_lines_of_script_sent(
     broker: Broker, dcmtk_program: Callable[[str], Path]
 ) -> None:
     order = new_order()
-    with socket.create_connection(broker.hl7, timeout=10) as sender:
+    with socket.create_connection(broker.hl7, timeout=30) as sender:
         sender.sendall(b"\x0b" + orm_o01(order) + b"\x1c\x0d")
         assert b"MSA|AA|" in sender.recv(65536)
     host, port = broker.dicom
@@ -132,8 +132,8 @@ def test_a_name_comes_out_as_it_was_written(
         keys["SpecificCharacterSet"] = asked
     (answer,) = ask(broker, to_dataset(keys))
     assert str(answer.PatientName) == name
-    carried = asked if asked == "ISO_IR 100" and name.encode("latin-1", "ignore") else "ISO_IR 192"
-    if asked == "ISO_IR 100" and "Š" in name:
+    carried = asked or "ISO_IR 100"  # the smallest that holds it, where none is asked for
+    if "Š" in name:
         carried = "ISO_IR 192"
     assert answer.SpecificCharacterSet == carried
 
@@ -367,7 +367,7 @@ def test_a_c_cancel_ends_a_long_list(broker: Broker) -> None:
     accepted(broker.hl7, *(orm_o01(order) for order in people))
     keys = worklist_keys(modality="NM")
     query = implicit(to_dataset(keys))
-    with socket.create_connection(broker.dicom, timeout=10) as scanner:
+    with socket.create_connection(broker.dicom, timeout=30) as scanner:
         stream = scanner.makefile("rb")
         scanner.sendall(associate_rq())
         assert next_pdu(stream)[0] == 2

@@ -157,8 +157,11 @@ def test_of_two_ends_of_one_exam_at_once_one_counts(broker: Broker) -> None:
             order, uid = new_order(), new_uid()
             accepted(broker.hl7, orm_o01(order))
             started = started_step(only(broker, order), station_ae="CT1", now=NOON)
-            create = partial(broker.scanner.mpps_create, uid, started)
-            assert statuses(pool, create, create) == [0x0000, 0x0111]
+            creates = [  # the very same bytes would be a repeat, and Success
+                partial(broker.scanner.mpps_create, uid, {**started, "StudyID": study})
+                for study in ("1", "2")
+            ]
+            assert statuses(pool, *creates) == [0x0000, 0x0111]
             ends = [
                 partial(broker.scanner.mpps_complete, uid, now=NOON),
                 partial(broker.scanner.mpps_discontinue, uid, now=NOON),

@@ -14,6 +14,7 @@ import pytest
 
 from broker.settings import Settings
 from tests.doors.actors import CONFIG, Broker
+from tests.doors.commands import typed
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,8 +59,9 @@ def placed(text: str, broker: Broker) -> list[str]:
         .replace("127.0.0.1:11112", str(broker.dicom))
         .replace("127.0.0.1 11112", f"127.0.0.1 {broker.dicom.port}")
         .replace("127.0.0.1:8080", str(broker.console))
-        .replace("broker list", f"broker list --config {broker.folder / 'broker.yaml'}")
     )
+    config = f"--config {broker.folder / 'broker.yaml'}"
+    text = re.sub(r"broker (list|log|replay|dead list)\b", rf"broker \1 {config}", text)
     return text.strip().splitlines()
 
 
@@ -79,11 +81,25 @@ def test_the_tour_shows_the_order_at_every_stop(broker, dcmtk_program, monkeypat
     assert "NA26-0031177" in found.stdout + found.stderr
 
 
+@pytest.mark.peer("redis-server")
+def test_what_arrived_is_listed_and_replayed(broker, capsys, monkeypatch):
+    """The order of the tour is in the log, and a replay of it changes nothing."""
+    monkeypatch.chdir(ROOT)
+    lines = [placed(block("sh tour"), broker)[0], *placed(block("sh log"), broker)]
+    sent, *said = [typed(capsys, *shlex.split(line)[1:]) for line in lines]
+    assert sent[0] == 0
+    assert [code for code, _, _ in said] == [0] * len(said), said
+    assert all("NA26-0031177" in out for _, out, _ in said[:4])
+    assert "0 would change something" in said[2][2]
+
+
 @pytest.mark.parametrize("line", block("sh help").splitlines() + block("sh map").splitlines())
-def test_commands_that_need_no_broker_succeed(line):
+def test_commands_that_need_no_broker_succeed(line, capsys, monkeypatch):
     """Help texts and the mapping commands."""
-    said = run(line)
-    assert said.returncode == 0, said.stderr
+    monkeypatch.chdir(ROOT)
+    code, said, wrong = typed(capsys, *shlex.split(line)[1:])
+    assert code == 0, wrong
+    assert said
 
 
 def test_the_configuration_of_the_readme_is_valid(tmp_path):

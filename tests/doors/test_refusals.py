@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from pydicom.filebase import DicomBytesIO
 
 from broker.probe.orders import Envelope, Order, omi_o23, orm_o01
 from broker.probe.scanner import to_dataset, worklist_keys
-from broker.settings import shipped_mappings
 from broker.store import reads
 from broker.worklist.finding import Identifier
 from tests.dicom.requestor import associate_rq, echo_rq, find_rq, implicit
@@ -35,6 +33,7 @@ from tests.doors.actors import (
     send,
     until,
 )
+from tests.houses import few_mappings
 
 pytestmark = pytest.mark.peer("redis-server")
 
@@ -67,7 +66,7 @@ class Bad:
 
 BAD: dict[str, Bad] = {
     "unknown message type": Bad(
-        lambda m: edited(m, ("MSH", 9, b"ORU^R01")), "AR", "200", "MSH^1^9"
+        lambda m: edited(m, ("MSH", 9, b"MDM^T02")), "AR", "200", "MSH^1^9"
     ),
     "no PID-3": Bad(lambda m: edited(m, ("PID", 3, b"")), "AE", "101", "PID^1^3"),
     "no accession number": Bad(
@@ -106,7 +105,7 @@ def test_a_bad_order_is_told_what_and_where_and_leaves_nothing(
     refused = broker.archived(1)[0]
     assert refused.outcome == "refused"
     assert refused.raw == message
-    assert bad.condition in refused.cause
+    assert bad.place in refused.cause
     nothing_of(broker, order)
 
 
@@ -147,7 +146,7 @@ def test_refusals_are_counted_by_reason(broker: Broker) -> None:
     for _ in range(3):
         change = BAD["no modality that DICOM has"].change
         assert send(broker.hl7, change(orm_o01(new_order()))).code == "AE"
-    until(lambda: broker.metric(name, reason="103") >= before + 3, "counted", 10)
+    until(lambda: broker.metric(name, reason="103") >= before + 3, "counted")
     assert broker.metric("broker_orders_messages_total", ack="AE") >= answered + 3
 
 
@@ -204,7 +203,7 @@ def test_half_a_message_then_silence_is_closed_at_the_deadline(broker: Broker) -
             assert answer.code in ("AE", "AR")
         except (Closed, ConnectionError):
             pass
-        assert 0.5 < time.monotonic() - began < 5
+        assert 0.5 < time.monotonic() - began < 20
     nothing_of(broker, order)
 
 
@@ -223,7 +222,7 @@ def test_an_unreadable_identifier_fails_and_the_association_goes_on(broker: Brok
     order = new_order()
     accepted(broker.hl7, orm_o01(order))
     good = implicit(to_dataset(worklist_keys(accession=order.accession)))
-    with socket.create_connection(broker.dicom, timeout=10) as scanner:
+    with socket.create_connection(broker.dicom, timeout=30) as scanner:
         scanner.sendall(associate_rq())
         assert scanner.recv(65536)[0] == 2
         for broken in (good[:-3], b"\x08\x00\x50\x00\xff\xff\xff\x7fA", b"\xff" * 40):
@@ -251,14 +250,14 @@ def response(scanner: socket.socket) -> Dataset:
 
 
 def test_half_a_pdu_then_silence_is_closed_at_the_deadline(broker: Broker) -> None:
-    with socket.create_connection(broker.dicom, timeout=10) as scanner:
+    with socket.create_connection(broker.dicom, timeout=30) as scanner:
         scanner.sendall(associate_rq())
         assert scanner.recv(65536)[0] == 2
         scanner.sendall(find_rq(1, identifier=b"x" * 100)[:30])
         began = time.monotonic()
         while scanner.recv(65536):
             pass
-        assert 0.5 < time.monotonic() - began < 5
+        assert 0.5 < time.monotonic() - began < 20
     assert broker.scanner.echo() == 0x0000
 
 
@@ -269,8 +268,7 @@ def test_a_refused_message_is_taken_once_the_mapping_is_mended(
     new_broker: Callable[..., Broker],
 ) -> None:
     broker = new_broker(f"{CONFIG}mappings: rules\n".replace("processes: 2", "processes: 1"))
-    rules = broker.folder / "rules"
-    shutil.copytree(shipped_mappings(), rules)
+    rules = few_mappings(broker.folder / "rules")
     order = new_order()
     bad = edited(orm_o01(order), ("OBR", 24, b"HOUSECT"))
     broker.start()
@@ -318,8 +316,7 @@ def test_a_bad_configuration_ends_with_78_and_the_place(
 
 
 def test_a_bad_mapping_ends_with_78_and_the_place(tmp_path: Path) -> None:
-    rules = tmp_path / "rules"
-    shutil.copytree(shipped_mappings(), rules)
+    rules = few_mappings(tmp_path / "rules")
     text = (rules / "ihe-orders.yaml").read_text()
     line = next(n for n, each in enumerate(text.split("\n"), 1) if "PatientSex:" in each)
     (rules / "ihe-orders.yaml").write_text(text.replace("PatientSex:", "PatientSecks:", 1))

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from broker.cli import run_command
 from broker.probe.orders import orm_o01
 from broker.probe.scanner import new_uid
-from broker.settings import shipped_mappings
 from broker.store import bundles, outbox
 from tests.doors.actors import CONFIG, Broker, Line, new_order, only, send, until
+from tests.doors.commands import command_of
 from tests.doors.test_refusals import edited, ran
+from tests.houses import few_mappings
 
 pytestmark = pytest.mark.peer("redis-server")
 
@@ -31,7 +31,8 @@ HOUSE_CODE = "HOUSECT,CT\n"
 def running() -> Iterator[Broker]:
     """A broker with two orders processes on a folder of mappings of its own."""
     broker = Broker(f"{CONFIG}mappings: rules\n{RIS}")
-    shutil.copytree(shipped_mappings(), broker.folder / "rules")
+    few_mappings(broker.folder / "rules")
+    few_mappings(broker.folder / "former")
     try:
         yield broker.start()
     finally:
@@ -44,22 +45,21 @@ Command = Callable[..., tuple[int, str]]
 @pytest.fixture
 def command(running: Broker, capsys: pytest.CaptureFixture[str]) -> Command:
     """A function that runs a command on that broker and gives its exit code and what it says."""
+    run = command_of(running, capsys)
 
-    def run(*words: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = run_command([*words, "--config", str(running.folder / "broker.yaml")])
-        said = capsys.readouterr()
-        return code, said.out + said.err
+    def both(*words: str) -> tuple[int, str]:
+        code, out, err = run(*words)
+        return code, out + err
 
-    return run
+    return both
 
 
 @pytest.fixture
 def rules(running: Broker, command: Command) -> Path:
-    """The folder of mappings, as it is shipped and in force."""
-    folder = running.folder / "rules"
-    for path in shipped_mappings().rglob("*"):
-        ours = folder / path.relative_to(shipped_mappings())
+    """The folder of mappings, as it was and in force."""
+    folder, former = running.folder / "rules", running.folder / "former"
+    for path in former.rglob("*"):
+        ours = folder / path.relative_to(former)
         if path.is_file() and not (ours.exists() and ours.read_bytes() == path.read_bytes()):
             ours.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, ours)

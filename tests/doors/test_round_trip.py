@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from broker.mapping.judging import judged
+from broker.mapping.standards.judging import judged
 from broker.probe.orders import Step, omi_o23, orm_o01
 from broker.probe.questions import ended_step, started_step
 from broker.probe.ris import Answer, Received, Sink
@@ -125,9 +125,10 @@ def test_a_step_is_created_once(broker: Broker) -> None:
     uid = new_uid()
     attributes = started_step(item, station_ae="CT1", now=NOW)
     assert broker.scanner.mpps_create(uid, attributes) == 0x0000
-    again = broker.scanner.mpps_create(uid, attributes)
-    assert again == 0x0111
-    assert again.comment
+    assert broker.scanner.mpps_create(uid, attributes) == 0x0000  # whoever missed our answer
+    another = broker.scanner.mpps_create(uid, {**attributes, "StudyID": "another"})
+    assert another == 0x0111
+    assert another.comment
 
 
 def test_a_step_is_created_in_progress_or_not_at_all(broker: Broker, ris: Sink) -> None:
@@ -153,8 +154,10 @@ def test_an_unknown_status_is_an_invalid_value(broker: Broker) -> None:
 def test_a_final_state_takes_nothing_more(broker: Broker, ris: Sink) -> None:
     accession, uid = started(broker)
     assert broker.scanner.mpps_complete(uid, now=NOW) == 0x0000
+    assert broker.scanner.mpps_complete(uid, now=NOW) == 0x0000  # whoever missed our answer
     for ending in ("COMPLETED", "DISCONTINUED"):
-        refused = broker.scanner.mpps_set(uid, ended_step(ending, uid=uid, now=NOW))
+        late = {**ended_step(ending, uid=uid, now=NOW), "PerformedProcedureStepDescription": "late"}
+        refused = broker.scanner.mpps_set(uid, late)
         assert refused == 0x0110
         assert refused.error_id == 0xA710
         assert "no longer be updated" in refused.comment
@@ -233,10 +236,10 @@ def test_a_ris_that_is_down_gets_everything_later_and_delays_nobody(
         accession, uid = started(broker)
         began = time.monotonic()
         assert broker.scanner.mpps_complete(uid, now=NOW) == 0x0000
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         exams.append(accession)
     for accession in exams:
-        until(lambda a=accession: states(other_ris, a) == ["IP", "CM"], "south", 5)
+        until(lambda a=accession: states(other_ris, a) == ["IP", "CM"], "south")
         assert states(ris, accession) == []
     ris.start(*address)
     for accession in exams:
@@ -249,10 +252,11 @@ def test_a_ris_that_never_answers_delays_nobody_and_gets_the_same_bytes_again(
     ris.answer = Answer.SILENCE
     accession, uid = started(broker)
     assert broker.scanner.mpps_complete(uid, now=NOW) == 0x0000
-    until(lambda: states(other_ris, accession) == ["IP", "CM"], "south", 5)
+    until(lambda: states(other_ris, accession) == ["IP", "CM"], "south")
     until(lambda: told(ris, accession), "the message")
     ris.answer = Answer.AA
     until(lambda: states(ris, accession)[-1] == "CM", "north")
-    assert states(ris, accession)[1:] == ["IP", "CM"]
-    first, again, _ = told(ris, accession)
-    assert first.payload == again.payload
+    first, *again, last = told(ris, accession)  # again and again, while it is silent
+    assert again
+    assert {each.payload for each in again} == {first.payload}
+    assert (first.field("ORC", 5), last.field("ORC", 5)) == ("IP", "CM")

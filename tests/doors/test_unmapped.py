@@ -4,66 +4,38 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from broker.cli import run_command
 from broker.probe.orders import Order, orm_o01
-from broker.settings import shipped_mappings
 from broker.store import growth, held, keys
 from tests.doors.actors import CONFIG, Broker, new_order, of_accession, only, send, step_of
+from tests.doors.commands import Command, command_of
 from tests.doors.test_refusals import edited
+from tests.houses import TABLE, holding_mappings
 
 pytestmark = pytest.mark.peer("redis-server")
-
-TABLE = "{file: tables/modalities.csv, key: said, value: modality"
-BROKER = (sys.executable, "-m", "broker")
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Broker]:
     """A broker whose table of modalities holds what it does not have."""
     broker = Broker(f"{CONFIG}mappings: rules\nwatch_mappings: false\n")
-    rules = broker.folder / "rules"
-    shutil.copytree(shipped_mappings(), rules)
-    mapping = rules / "ihe-orders.yaml"
-    text = mapping.read_text()
-    at, end = text.index(f"  modality: {TABLE}"), text.index("  procedure: {file")
-    text = f"{text[:at]}  modality: {TABLE}, on_miss: hold}}\n{text[end:]}"
-    mapping.write_text(text[: text.index("\nexamples:")] + "\n")
-    for overlay in rules.glob("*.yaml"):
-        if "extends:" in overlay.read_text():
-            overlay.unlink()
+    holding_mappings(broker.folder / "rules")
     try:
         yield broker.start()
     finally:
         broker.end()
 
 
-Command = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def command(running: Broker) -> Command:
-    """A function that runs `broker unmapped …` and gives exit code, output and complaints."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [*BROKER, "unmapped", *words, "--config", running.folder / "broker.yaml"],
-            env={k: v for k, v in os.environ.items() if not k.startswith("BROKER_")},
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout, done.stderr
-
-    return run
+def command(running: Broker, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`broker unmapped …` on that broker."""
+    run = command_of(running, capsys)
+    return lambda *words: run("unmapped", *words)
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +77,8 @@ def test_an_unmapped_order_is_accepted_but_on_no_list_till_its_code_is_assigned(
     assert code == 0, wrong
     lines = said.splitlines()
     assert lines[0].endswith("tables/modalities.csv: MR, MRTX")
-    assert [line.split()[0] for line in lines[1:]] == ["applied", "applied"]
+    assert [line.split()[0] for line in lines[1:3]] == ["applied", "applied"]
+    assert lines[3] == f"{order.accession}: MR on the list of CT1"
     assert order.accession in lines[1]
     assert late.accession in lines[2]
     assert table.read_text().endswith("MRTX,MR\n")
@@ -133,10 +106,7 @@ def test_the_same_bytes_wait_once_and_are_judged_afresh_after_the_table_is_mende
     code, _, wrong = command("assign", "USZ", "--modality", "US")
     assert code == 1
     assert "has a row for 'USZ'" in wrong
-    assert running.process is not None
-    reload = [*BROKER, "map", "reload", "--config", running.folder / "broker.yaml"]
-    done = subprocess.run(reload, capture_output=True, check=False)
-    assert done.returncode == 0
+    assert run_command(["map", "reload", "--config", str(running.folder / "broker.yaml")]) == 0
     assert send(running.hl7, message).code == "AA"
     assert step_of(only(running, order))["Modality"] == "US"
     assert running.store.run(held.digests()) == []
@@ -157,7 +127,7 @@ def test_what_came_later_is_not_undone_by_what_had_waited(
     order = new_order()
     assert send(running.hl7, house_order(order, "CTQ")).code == "AA"
     cancel = orm_o01(order, control="CA", status="CA")
-    assert send(running.hl7, edited(cancel, ("MSH", 7, b"20990101"))).code == "AA"
+    assert send(running.hl7, edited(cancel, ("MSH", 7, b"20260317"))).code == "AA"
     code, said, wrong = command("assign", "CTQ", "--set", "modality=CT")
     assert code == 0, wrong
     assert "applied" in said
@@ -186,7 +156,22 @@ def test_what_is_refused_after_all_still_waits_and_is_said(
         (["assign", "X1", "--table", "modallity"], "did you mean 'modality'?"),
         (["assign", "X1", "--table", "priority"], "ihe-orders.yaml:"),
         (["assign", "X1", "--table", "modality"], "--set modality="),
-        (["assign", "X1", "--table", "modality", "--station", "CT1"], "no column for --station"),
+        (["assign", "X1", "--table", "modality", "--station", "CT1"], "--set modality="),
+        (
+            ["assign", "X1", "--table", "modality", "--modality", "MR", "--station", "MR7"],
+            "stations.csv has MR1 for every 'MR': mend that row",
+        ),
+        (
+            [
+                *("assign", "X1", "--table", "sex", "--mapping", "ihe-orders"),
+                *("--set", "sex=F", "--station", "MR1"),
+            ],
+            "sex.csv has no column for --station",
+        ),
+        (
+            ["assign", "X1", "--table", "modality", "--modality", "MRHED"],
+            "'MRHED' of table 'modality' is no modality that DICOM knows",
+        ),
         (["assign", "X1", "--table", "modality", "--set", "modalty=CT"], "did you mean"),
         (["assign", "CT", "--table", "modality", "--modality", "CT"], "has a row for 'CT'"),
         (["assign", "X1", "--table", "modality", "--modality", "RAD*"], "modalities.csv"),
@@ -202,3 +187,59 @@ def test_a_row_that_cannot_be_is_not_written(
     assert fact in wrong
     assert table.read_bytes() == before
     assert [path.name for path in table.parent.glob(".*")] == []
+
+
+def test_a_strange_modality_is_told_and_so_is_the_station_nobody_asks_for(
+    running: Broker, command: Command
+) -> None:
+    order = new_order()
+    message = edited(house_order(order, "SZINTI"), ("OBR", 21, b""))
+    assert send(running.hl7, message).code == "AA"
+    code, said, wrong = command("assign", "SZINTI", "--modality", "XX")
+    assert (code, said) == (1, "")
+    assert "nothing is written (--force does it all the same)" in wrong
+    code, said, wrong = command("assign", "SZINTI", "--modality", "XX", "--force")
+    assert code == 0, wrong
+    assert "warning: 'XX' of table 'modality' is no modality that DICOM knows" in wrong
+    assert f"{order.accession}: XX on the list of UNASSIGNED" in said
+    assert "no row of table 'station' leads to a station: UNASSIGNED is only its default" in said
+
+
+def test_a_code_and_the_station_of_its_modality_are_assigned_together(
+    running: Broker, table: Path, command: Command
+) -> None:
+    order, second = new_order(), new_order()
+    message = edited(house_order(order, "MIKRO"), ("OBR", 21, b""))
+    assert send(running.hl7, message).code == "AA"
+    code, said, wrong = command("assign", "MIKRO", "--modality", "SM", "--station", "SM1")
+    assert code == 0, wrong
+    assert f"{order.accession}: SM on the list of SM1" in said
+    stations = table.with_name("stations.csv")
+    assert stations.read_text().endswith("SM,SM1,\n")
+
+    message = edited(house_order(second, "MIKRO2"), ("OBR", 21, b""))
+    assert send(running.hl7, message).code == "AA"
+    before = stations.read_bytes()
+    code, said, wrong = command("assign", "MIKRO2", "--modality", "SM", "--station", "SM1")
+    assert code == 0, wrong
+    assert f"{second.accession}: SM on the list of SM1" in said
+    assert stations.read_bytes() == before
+
+
+def test_what_waits_for_a_table_that_is_gone_is_to_be_replayed(
+    running: Broker, command: Command
+) -> None:
+    assert send(running.hl7, house_order(new_order(), "GONE1")).code == "AA"
+    mapping = running.folder / "rules" / "ihe-orders.yaml"
+    text = mapping.read_text()
+    mapping.write_text(
+        text.replace(f"  modality: {TABLE}", f"  exam: {TABLE}").replace(
+            "lookup(modality)", "lookup(exam)"
+        )
+    )
+    try:
+        code, _, wrong = command("assign", "GONE1", "--modality", "CT")
+    finally:
+        mapping.write_text(text)
+    assert code == 1
+    assert "`broker unmapped replay` judges afresh what waits for it" in wrong

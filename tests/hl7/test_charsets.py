@@ -139,9 +139,42 @@ def test_control_bytes_under_an_8859_label_prove_it_wrong(
 
 
 def test_a_true_8859_label_is_left_alone_even_where_utf8_would_fit() -> None:
-    """Ã¼ can be meant; only control bytes prove a lie."""
-    found = decoded(message("8859/1", b"\xc3\xbc"))
-    assert (name(found), found.repaired) == (["Ã¼"], False)
+    """Of the one letter ӯ, which no sender of 8859/2 means."""
+    found = decoded(message("8859/2", "STRÓŻ".encode("iso8859_2")))
+    assert (name(found), found.repaired) == (["STRÓŻ"], False)
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [("8859/1", "Müller^Jörg"), ("8859/15", "Zoë"), ("8859/5", "Иван"), ("8859/2", "Žák")],
+)
+def test_utf8_under_an_8859_label_is_repaired_and_said(label: str, text: str) -> None:
+    found = decoded(message(label, text.encode()))
+    assert (name(found), found.codec, found.repaired) == (text.split("^"), "utf-8", True)
+    assert found.oddity == "MSH-18 does not fit the bytes, read as utf-8"
+
+
+@pytest.mark.parametrize(
+    ("sent", "fields"),
+    [
+        (b"\x1b$B;3ED^X|19700101|M", ["山田^X", "19700101", "M"]),
+        (b"\x1b$B;3ED^Taro|19700101|M", ["山田^Taro", "19700101", "M"]),
+        (b"\x1b$B;3ED|19700101|M", ["山田", "19700101", "M"]),
+        (b"\x1b$B;3ED|19700101|\x1b$B;3ED\x1b(B", ["山田", "19700101", "山田"]),
+        (b"\x1b$B;3ED^\x1b$B;3\x1b(B|19700101|M", ["山田^山", "19700101", "M"]),
+        (b"\x1b(IEZ|19700101|M", ["ﾅﾚ", "19700101", "M"]),
+    ],
+)
+def test_a_switch_that_is_not_taken_back_swallows_no_field(sent: bytes, fields: list[str]) -> None:
+    found = decoded(message("ASCII~ISO IR87", sent))
+    assert found.text.rstrip("\r").rpartition("||9||")[2].split("|") == fields
+    assert (found.repaired, "not switched back" in found.oddity) == (True, True)
+
+
+def test_kanji_that_cannot_be_read_are_refused_and_never_shown_as_ascii() -> None:
+    with pytest.raises(Refusal, match="fit no character set") as refused:
+        decoded(message("ASCII~ISO IR87", b"\x1b$B;3E\x1b(B^X"))
+    assert (refused.value.code, refused.value.acknowledgement) == ("102", "AE")
 
 
 def test_8_bit_bytes_under_an_ascii_label_follow_the_policy() -> None:
@@ -225,3 +258,85 @@ def test_names_of_the_corpus_come_out_right(file: str, names: list[str], repaire
     assert pid is not None
     assert [one for one in names if one not in pid.field(5)] == []
     assert found.repaired is repaired
+
+
+@pytest.mark.parametrize(
+    ("label", "sent", "meant"),
+    [
+        # JIS X 0201 katakana in eight bits beside kanji by escape sequence
+        ("ISO IR14~ISO IR87", b"\xd4\xcf\xc0\xde^\x1b$B;3ED\x1b(J", ["ﾔﾏﾀﾞ", "山田"]),
+        ("~ISO IR87", b"\x1b(IEZ\x1b(B^X", ["ﾅﾚ", "X"]),
+        ("~ISO IR87", b"\x1b$B-!\x1b(B^\x1b$B|b\x1b(B", ["①", "髙"]),
+        ("~ISO IR159", "森鷗".encode("iso2022_jp_2") + b"^X", ["森鷗", "X"]),
+        ("KS X 1001", b"\x1b$)C" + "김^희중".encode("euc_kr"), ["김", "희중"]),
+        ("~GB 18030-2000", b"\x1b$)A" + "王^小东".encode("gb2312"), ["王", "小东"]),
+        ("8859/1~8859/5", b"M\xfcller^\x1b-L\xb8\xd2\xd0\xdd", ["Müller", "Иван"]),
+        ("8859/1~8859/5", b"M\xfcller^\\C2D4C\\\xb8\xd2\xd0\xdd", ["Müller", "Иван"]),
+        ("", b"\x1b$B8^\x1b(B^X", ["五", "X"]),
+        ("ASCII", b"\x1b$B8^\x1b(B^X", ["五", "X"]),
+    ],
+)
+def test_iso_2022_switches_are_followed(label: str, sent: bytes, meant: list[str]) -> None:
+    """Alternates of MSH-18 are reached by real escape sequences, or by HL7's printable ones."""
+    assert name(decoded(message(label, sent))) == meant
+
+
+def test_the_end_of_a_segment_leads_back_to_the_first_set() -> None:
+    """Somebody forgot to: the rest of the message is not kanji."""
+    raw = message("~ISO IR87", b"\x1b$B8^") + b"NTE|1||plain\r"
+    text = decoded(raw).text
+    assert "五\rNTE|1||plain" in text
+
+
+def test_an_escaped_escape_is_no_switch() -> None:
+    r"""\E\C2842\E\ is the text \C2842\."""
+    assert name(decoded(message("~ISO IR87", b"\\E\\C2842\\E\\"))) == ["\\C2842\\"]
+
+
+@pytest.mark.parametrize("label", ["UNICODE UTF-8", ""])
+def test_half_a_character_spoils_no_other(label: str) -> None:
+    """A system that cuts by bytes: the rest is UTF-8 all the same, and it is said."""
+    found = decoded(message(label, "Åkerström^Märta".encode() + "é".encode()[:1]))
+    assert name(found)[0] == "Åkerström"
+    assert name(found)[1].startswith("Märta")
+    assert (found.codec, found.repaired) == ("utf-8", True)
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text"),
+    [
+        ("~ISO IR87", "cp932", "髙橋"),
+        ("KS X 1001", "cp949", "똠방각하"),
+        ("ISO IR14", "cp932", "㈱山"),
+        ("8859/7", "cp1253", "Ελένη’"),
+        ("ANSI", "cp1252", "Zoë"),
+        ("CP850", "cp850", "Müller"),
+        ("SHIFT-JIS", "cp932", "髙橋"),
+    ],
+)
+def test_the_vendor_s_own_version_of_a_set_is_read(label: str, codec: str, text: str) -> None:
+    """Labels name the standard, bytes are what Windows writes."""
+    assert name(decoded(message(label, text.encode(codec)))) == [text]
+
+
+def test_a_byte_order_mark_outweighs_a_label() -> None:
+    """Nobody writes one in another set."""
+    raw = b"\xef\xbb\xbf" + message("8859/1", "Zoë".encode())
+    assert name(decoded(raw)) == ["Zoë"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [(b"\xdd\xc2\xc5\xfc\xea\xe4", "許功蓋"), (b"\x8e\xa2\xa1\xa2", "乜"), (b"DOE", "DOE")],
+)
+def test_cns_11643_is_read_plane_by_plane(sent: bytes, meant: str) -> None:
+    """Python has no codec for it."""
+    found = decoded(message("CNS 11643-1992", sent))
+    assert (name(found), found.dicom_charset) == ([meant], "ISO_IR 192")
+
+
+def test_a_plane_of_cns_11643_that_big5_lacks_is_refused_or_falls_back() -> None:
+    """Never another character than the one that was meant."""
+    policy = CharsetPolicy(fallback=("ascii",))
+    with pytest.raises(Refusal):
+        decoded(message("CNS 11643-1992", b"\x8e\xa3\xa1\xa1"), policy)

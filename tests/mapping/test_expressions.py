@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.hl7.message import NULL, parse
-from broker.mapping.evaluation import Evaluation
-from broker.mapping.expressions import Scope, compile_condition, compile_expression
-from broker.mapping.functions import TABLE, Table
-from broker.mapping.reference import result
-from broker.mapping.syntax import Mistake, parse_condition, parse_expression, safe_pattern
+from broker.mapping.language.expressions import compile_condition, compile_expression
+from broker.mapping.language.scope import Scope
+from broker.mapping.language.syntax import Mistake, parse_condition, parse_expression, safe_pattern
+from broker.mapping.trials.reference import result
+from broker.mapping.values.evaluation import Evaluation
+from broker.mapping.values.functions import TABLE, Table
 
 SEX = Table("sex", {"M": "M", "W": "F"}, None, {"M": "M", "W": "F"})
 SCOPE = Scope({"sex": SEX}, "", frozenset({"issuer"}))
@@ -134,10 +135,10 @@ def test_a_miss_without_a_default_is_absent_and_told_without_the_value() -> None
     ("text", "fact", "hint", "offset"),
     [
         ("PID-5 | persn", "unknown function 'persn'", "did you mean 'person'?", 8),
-        ("PID-5 | lookup(sx)", "unknown table 'sx'", "did you mean 'sex'?", 8),
+        ("PID-5 | lookup(sx)", "unknown table 'sx'", "did you mean 'sex'?", 15),
         ("PID-5 | left", "'left' takes 1 arguments, not 0", "", 8),
-        ("PID-5 | left(two)", "'left' takes numbers", "", 8),
-        ("PID-0", "the number of a field is missing", "", 4),
+        ("PID-5 | left(two)", "'left' takes numbers", "", 13),
+        ("PID-0", "there is no field 0", "", 4),
         ("PID-5 ??", "a path, a 'text' or a name is missing", "", 8),
         ("PID-5 'x'", "'x' is not expected here", "", 6),
         ("'open", "a text is not closed", "", 0),

@@ -10,8 +10,8 @@ import pytest
 from broker.hl7.header import read_header
 from broker.hl7.refusal import Refusal
 from broker.mapping.checking import check
-from broker.mapping.document import Complaints
 from broker.mapping.loading import Bundle, load
+from broker.mapping.text.nodes import Complaints
 
 SITE = """\
 mapping: site
@@ -70,8 +70,7 @@ def test_a_small_mapping_is_right(written: Written) -> None:
         (
             "PID-8 |",
             "PIX-8 |",
-            "site.yaml:12:15: HL7 2.3.1 and 2.5.1 has no segment PIX — "
-            "look for a slip, or add the version",
+            "site.yaml:12:15: HL7 2.3.1 and 2.5.1 has no segment PIX — did you mean 'PID'?",
         ),
         (
             "PatientSex: PID-8 | lookup(sex)",
@@ -88,8 +87,7 @@ def test_a_small_mapping_is_right(written: Written) -> None:
         (
             "do: update",
             "do: updaet",
-            "site.yaml:9:28: do: input should be 'schedule', 'update', 'cancel', 'discontinue', "
-            "'complete', 'patient', 'ignore' or 'refuse'",
+            "site.yaml:9:28: do: 'updaet' is none — did you mean 'update'?",
         ),
         (
             "  - otherwise: ignore\n",
@@ -117,7 +115,7 @@ def test_a_small_mapping_is_right(written: Written) -> None:
         (
             "tables:",
             "source: {timezone: Europe/Berln}\ntables:",
-            "site.yaml:6:20: 'Europe/Berln' is not a time zone, as Europe/Berlin is",
+            "site.yaml:6:20: 'Europe/Berln' is not a time zone — did you mean 'Europe/Berlin'?",
         ),
         (
             "PID-8 | lookup(sex)",
@@ -143,7 +141,7 @@ def test_all_mistakes_are_told_at_once(written: Written) -> None:
 
 
 def test_an_unused_table_is_a_warning_and_loads(written: Written) -> None:
-    folder = written(SITE.replace("PID-8 | lookup(sex)", "PID-8"))
+    folder = written(SITE.replace("PID-8 | lookup(sex)", "PID-8 | upper"))
     assert heads(folder) == ["site.yaml:7:3: warning: table 'sex' is used nowhere"]
     assert load(folder).inbound
 
@@ -153,7 +151,7 @@ def test_a_row_said_twice_is_told_with_its_line(written: Written) -> None:
     with (folder / "tables" / "sex.csv").open("a", encoding="utf-8") as table:
         table.write("M,F\n")
     (complaint,) = check(folder)
-    assert complaint.fact == "'M' again; the first row holds"
+    assert complaint.fact == "'M' again; the first row holds (line 2)"
     assert complaint.file.endswith("tables/sex.csv")
 
 
@@ -178,7 +176,16 @@ def test_two_mappings_for_the_same_sender_and_message_are_a_tie(written: Written
     folder = written(SITE.replace("mapping: site", "mapping: other"), "tie.yaml")
     assert heads(folder) == [
         "tie.yaml:4:3: ORM^O01 from EPIC|* is accepted by site.yaml as well — "
-        "name the sender of one of them, or versions that only one accepts"
+        "name the sender or port of one of them, or versions that only one accepts"
+    ]
+
+
+def test_what_a_predicate_reads_is_looked_up_as_well(written: Written) -> None:
+    text = SITE + "  MedicalAlerts: OBX[.99 = X]-5\n  PatientID: PID-3[.77 = X and .4.1 = A].1\n"
+    folder = written(text + "  PatientComments: ZKE[.70 = X]-1\n")
+    assert heads(folder) == [
+        "site.yaml:13:22: OBX-99 does not exist in HL7 2.3.1 and 2.5.1 — OBX ends at 25",
+        "site.yaml:14:20: PID-3.77 does not exist in HL7 2.3.1 and 2.5.1 — PID-3 is CX",
     ]
 
 
@@ -208,13 +215,103 @@ def test_the_closest_sender_wins(written: Written, bundle: Bundle, mappings: Pat
     assert both.accepting(of_other).name == "ihe-orders"
 
 
+ALL_AT_ONCE = """\
+mapping: site
+format: 2
+accept: {messages: [ORM^O01], sender: [EPIC|*]}
+tables:
+  sex: {file: tables/sex.csv, keyy: said, value: sex}
+  priority: {S: STAT}
+actions:
+  - {when: ORC-1 = NW, doo: schedule}
+  - {when: ORC-98 = NW, do: schedul}
+  - otherwise: refus
+attributes:
+  PatientName: {frm: PID-5, required: maybe}
+  PatientName: PID-5 | person
+  PatientID: PID-3 | frist
+  PatientSex: PID-8 | lookup(sex)
+  RequestedProcedurePriority: {from: ORC-7.6 | lookup(prioriti), required: schedul}
+  ScheduledProcedureStepSequence:
+    item:
+      Modality: {from: OBR-24, requird: schedule}
+      ScheduledStationAETitle: {const: TOO-LONG-TITLE-FOR-US}
+"""
+
+
+def test_mistakes_of_form_and_of_meaning_are_told_in_one_run_over_all_files(
+    written: Written,
+) -> None:
+    written(SITE.replace("ORC-1 = NW", "ORC-97 = NW"), "other.yaml")
+    found = heads(written(ALL_AT_ONCE))
+    assert [each.partition(" — ")[0] for each in found] == [
+        "other.yaml:9:12: ORC-97 does not exist in HL7 2.3.1 and 2.5.1",
+        "site.yaml:2:9: format: '2' is none",
+        "site.yaml:3:31: unknown key 'sender'",
+        "site.yaml:5:31: unknown key 'keyy'",
+        "site.yaml:8:24: unknown key 'doo'",
+        "site.yaml:9:12: ORC-98 does not exist in HL7 2.3.1 and 2.5.1",
+        "site.yaml:9:29: do: 'schedul' is none",
+        "site.yaml:10:16: otherwise: 'refus' is none",
+        "site.yaml:12:17: unknown key 'frm'",
+        "site.yaml:12:39: required: 'maybe' is none",
+        "site.yaml:13:3: key 'PatientName' again; it is already on line 12",
+        "site.yaml:14:22: unknown function 'frist'",
+        "site.yaml:16:55: unknown table 'prioriti'",
+        "site.yaml:16:76: required: 'schedul' is none",
+        "site.yaml:19:32: unknown key 'requird'",
+        "site.yaml:20:40: the constant is not an AE title of up to 16 plain characters",
+    ]
+
+
+def of_ports(written: Written, *ports: str) -> Bundle:
+    """One mapping for any port and others for these, of one sender all of them."""
+    written(SITE)
+    for number, each in enumerate(ports):
+        text = SITE.replace("mapping: site", f"mapping: p{number}")
+        folder = written(
+            text.replace("accept:\n", f"accept:\n  ports: {each}\n"), f"p{number}.yaml"
+        )
+    return load(folder, examples=False)
+
+
+def test_the_mapping_that_names_the_port_comes_before_any_other(written: Written) -> None:
+    bundle = of_ports(written, "[2575, 2576]", "2577")
+    of_epic = read_header(header("EPIC|NORTH|||20260316||ORM^O01|1|P|2.3.1"))
+    chosen = {port: bundle.accepting(of_epic, port).name for port in (0, 2575, 2576, 2577, 2578)}
+    assert chosen == {0: "site", 2575: "p0", 2576: "p0", 2577: "p1", 2578: "site"}
+    assert bundle.source(of_epic, 2575).name == "EPIC|NORTH"
+
+
+def test_a_port_that_only_other_senders_have_a_mapping_for_is_no_help(written: Written) -> None:
+    folder = written(SITE.replace("accept:\n", "accept:\n  ports: 2576\n"))
+    only = load(folder, examples=False)
+    of_epic = read_header(header("EPIC|NORTH|||20260316||ORM^O01|1|P|2.3.1"))
+    with pytest.raises(Refusal) as raised:
+        only.accepting(of_epic, 2575)
+    assert (raised.value.acknowledgement, raised.value.code) == ("AR", "200")
+
+
+def test_two_mappings_for_one_port_are_a_tie(written: Written) -> None:
+    with pytest.raises(Complaints) as raised:
+        of_ports(written, "2576", "[2577, 2576]")
+    [fact] = [each.fact for each in raised.value.complaints]
+    assert fact.startswith("ORM^O01 from EPIC|* to port 2576 is accepted by ")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "٣"])
+def test_what_is_no_port_is_a_complaint(written: Written, port: str) -> None:
+    folder = written(SITE.replace("accept:\n", f"accept:\n  ports: ['{port}']\n"))
+    assert f"'{port}' is not a port" in heads(folder)[0]
+
+
 def test_the_event_may_be_missing_where_only_one_is_possible(written: Written) -> None:
     only = load(written(SITE))
     assert only.accepting(read_header(header("EPIC|N|||2026||ORM|1|P|2.3"))).name == "site"
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("ORM^O02", "201"), ("ORU^R01", "200"), ("ADT^A40", "201"), ("", "200")]
+    ("kind", "code"), [("ORM^O02", "201"), ("MDM^T02", "200"), ("ADT^A24", "201"), ("", "200")]
 )
 def test_what_no_mapping_accepts_is_refused_with_a_remedy(
     bundle: Bundle, kind: str, code: str
@@ -239,3 +336,30 @@ def test_a_sender_that_nothing_accepts_still_has_a_source(written: Written) -> N
     only = load(written(SITE))
     stranger = read_header(header("WHO|SOUTH|||20260316||ORM^O01|1|P|2.3"))
     assert only.source(stranger).issuer == "SOUTH"
+
+
+def test_examples_of_what_compiles_are_run_though_another_file_has_mistakes(
+    written: Written,
+) -> None:
+    example = (
+        "examples: [{message: one.hl7, expect: [{action: update, attributes: {PatientSex: M}}]}]\n"
+    )
+    folder = written(SITE + example)
+    (folder / "one.hl7").write_text(
+        "MSH|^~\\&|EPIC|N|||20260316||ORM^O01|1|P|2.3\nPID|1||1||A^B||19600101|F\nORC|NW\n"
+    )
+    written(SITE.replace("EPIC|*", "OTHER|*").replace("mapping: site", "mappin: a"), "a.yaml")
+    assert [each.split(" — ")[0] for each in heads(folder)] == [
+        "a.yaml:1:1: unknown key 'mappin'",
+        "site.yaml:13:82: PatientSex is 'F'",
+    ]
+    with pytest.raises(Complaints):
+        load(folder)
+
+
+def test_a_table_with_a_mistake_of_form_still_misses_its_file(written: Written) -> None:
+    folder = written(SITE.replace("{M: M, F: F}", "{file: tables/none.csv, keyy: said}"))
+    assert [each.split(" — ")[0] for each in heads(folder)] == [
+        "site.yaml:7:15: 'tables/none.csv' cannot be read: no such file or directory",
+        "site.yaml:7:32: unknown key 'keyy'",
+    ]

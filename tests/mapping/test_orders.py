@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.mapping.trying import Trial
+from broker.mapping.trials.trying import Trial
 from broker.worklist.changes import FILLS_GAPS, Ranked
 
 Tried = Callable[..., Trial]
@@ -143,13 +143,25 @@ OUTCOMES: dict[str, tuple[str, dict[str, Any]]] = {
             "ScheduledProcedureStepStartTime": "163000",
         },
     ),
+    "13": (
+        "schedule",
+        {
+            "AccessionNumber": "26GHMC0090099",
+            "FillerAppointmentID": "APF90071",
+            "ScheduledStationAETitle": "GHMR1",
+            "ScheduledProcedureStepStartTime": "101500",
+        },
+    ),
+    "14": (
+        "move",
+        {
+            "AccessionNumber": "absent",
+            "FillerAppointmentID": "APF90071",
+            "ScheduledStationAETitle": "GHMR2",
+            "ScheduledProcedureStepStartTime": "140000",
+        },
+    ),
     "27": ("discontinue", {"FillerOrderNumberImagingServiceRequest": "24GHMC0087713"}),
-}
-REFUSED = {
-    "11": "AE 101 OBR^1^18",  # the accession number is in OBR-19: a site rule
-    "13": "AR 200 MSH^1^9^1^1",  # scheduling messages come with an issue of their own
-    "14": "AR 200 MSH^1^9^1^1",
-    "21": "AE 101 OBR^1^18",  # no number of any kind that fits: the site may choose `derived`
 }
 
 
@@ -162,17 +174,6 @@ def test_a_corpus_message_has_the_outcome_it_must_have(
     found = said(trial)
     assert trial.outcomes[0].change.action == action
     assert {keyword: found.get(keyword, "absent") for keyword in expected} == expected
-
-
-@pytest.mark.parametrize("number", REFUSED)
-def test_a_corpus_message_that_needs_a_site_rule_is_refused_with_its_place(
-    corpus: Callable[[str], Trial], number: str
-) -> None:
-    refusal = corpus(number).refusal
-    assert refusal is not None
-    shown = f"{refusal.acknowledgement} {refusal.code} {refusal.location}"
-    assert shown == REFUSED[number]
-    assert refusal.remedy
 
 
 def test_two_ipc_are_two_steps_of_one_order(corpus: Callable[[str], Trial]) -> None:
@@ -213,7 +214,7 @@ def test_absent_says_nothing_null_erases_and_later_alternatives_rank(tried: Trie
     assert attributes["PatientSex"] == "F"
     assert attributes["AccessionNumber"] == Ranked("ACC1", 1)
     step = attributes["ScheduledProcedureStepSequence"][0]
-    assert step["ScheduledStationAETitle"] == Ranked("CT1", FILLS_GAPS)
+    assert step["ScheduledStationAETitle"] == Ranked("CT1", FILLS_GAPS, ("Modality",))
 
 
 def test_other_sequences_than_steps_hold_no_ranks(tried: Tried) -> None:
@@ -270,11 +271,11 @@ def test_the_patient_id_is_a_hospitals_number_with_its_own_issuer(
         ((PID.replace("DOE^JANE", ""), ORC, OBR), "AE 101 PID^1^5"),
         ((PID.replace("DOE^JANE", '""'), ORC, OBR), "AE 101 PID^1^5"),
         ((ORC, OBR), "AE 101 PID^1^5"),
-        ((PID, ORC, OBR.replace("ACC1", "A" * 17)), "AE 102 OBR^1^18"),
+        ((PID, ORC, OBR.replace("ACC1", "A" * 17)), "AE 104 OBR^1^18"),
         ((PID, ORC, OBR.replace("CT", "RAD")), "AE 103 OBR^1^24"),
         ((PID, ORC, OBR.replace("||||||CT", "")), "AE 101 OBR^1^24"),
         ((PID, ORC.replace("20260317100000", "soon"), OBR), "AE 102 ORC^1^7"),
-        ((PID, ORC.replace("20260317100000", "202603172400"), OBR), "AE 102 ORC^1^7"),
+        ((PID, ORC.replace("20260317100000", "202603172500"), OBR), "AE 102 ORC^1^7"),
         ((PID, ORC.replace("NW", "XO"), OBR.replace("CT", "RAD")), "AE 103 OBR^1^24"),
         ((PID.replace("DOE^JANE", '""'), ORC.replace("NW", "XO"), OBR), "AE 101 PID^1^5"),
         ((PID, ORC, OBR, "ZDS|1.2.03"), "AE 102 ZDS^1^1^1^1"),
@@ -395,12 +396,26 @@ def test_a_cancel_carries_what_is_there_and_no_defaults(tried: Tried) -> None:
 
 
 CODES = {
-    "schedule": ["NW|", "NW|SC", "NW|IP", "NA|"],
-    "update": ["XO|SC", "XO|", "XX|", "PA|", "CH|", "RP|", "RO|", "SC|IP", "SC|A", "SC|SC"],
-    "complete": ["XO|CM", "SC|CM", "XR|"],
-    "cancel": ["CA|CA", "CA|", "OC|", "CR|CA", "SC|CA"],
-    "discontinue": ["DC|CA", "DC|DC", "OD|", "DR|", "SC|DC"],
-    "ignore": ["RF|IP", "KN|", "SN|", "NF|", "OK|", "HD|", "RL|", "UA|"],
+    "schedule": ["NW|", "NW|SC", "NW|IP", "NA|", "RO|"],
+    "update": ["XO|SC", "XO|", "XX|", "PA|", "CH|", "SC|IP", "SC|A", "SC|SC", "SC|"],
+    "replace": ["RP|", "RU|", "RP|RP", "RP|SC"],
+    "hold": ["HD|", "OH|", "HR|", "SC|HD", "PA|HD", "CH|HD", "RP|HD", "RU|HD", "RO|HD"],
+    "release": ["RL|", "OE|", "OR|"],
+    "complete": ["XO|CM", "SC|CM", "XR|", "NW|CM", "PA|CM", "CH|CM", "RP|CM", "RU|CM", "RO|CM"],
+    "cancel": [
+        "CA|CA",
+        "CA|",
+        "OC|",
+        "CR|CA",
+        "SC|CA",
+        "PA|CA",
+        "CH|CA",
+        "RP|CA",
+        "RU|CA",
+        "RO|CA",
+    ],
+    "discontinue": ["DC|CA", "DC|DC", "OD|", "DR|", "SC|DC", "PA|DC", "CH|DC", "RU|DC", "RO|DC"],
+    "ignore": ["RF|IP", "KN|", "SN|", "NF|", "OK|", "UA|", "CN|", "MC|", "OF|", "PY|"],
 }
 
 
@@ -431,7 +446,11 @@ attributes: {PatientSex: PID-8}
     assert tried(order(PID, ORC, OBR), of=strict).refusal is None
     refusal = tried(order(PID, ORC, OBR.replace("X1^CT HEAD^L", "")), of=strict).refusal
     assert refusal is not None
-    assert (refusal.acknowledgement, refusal.code) == ("AE", "102")
+    assert (refusal.acknowledgement, refusal.code, str(refusal.location)) == (
+        "AE",
+        "101",
+        "OBR^1^4",
+    )
     assert "OBR_4" in refusal.text
 
 
@@ -471,3 +490,34 @@ def test_a_station_that_is_no_ae_title_is_refused_and_not_another_one_taken(trie
 def test_a_refusal_while_trying_is_a_value(tried: Tried) -> None:
     assert tried(b"nonsense").refusal is not None
     assert tried(b"MSH|^~\\&|A|B|||2026||QQQ^Q01|1|P|2.3\r").refusal is not None
+
+
+STARTER = "MSH|^~\\&|STARTER|HOSPITAL|BROKER|HOSPITAL|20260316081500||ORM^O01|1|P|2.3.1"
+
+
+def starter(*, time: str = "20260316100000", modality: str = "CT", sex: str = "F") -> str:
+    return f"""\
+PID|1||4711||ROE^ANN||19800101|{sex}
+ORC|NW|P1|F1||SC||^^^{time}
+OBR|1|P1|F1|CTHEAD^CT head||||||||||||||A1||||||{modality}"""
+
+
+@pytest.mark.parametrize("time", ["20261399993000", "soon"])
+def test_the_starter_schedules_no_time_that_nobody_can_read(tried: Tried, time: str) -> None:
+    trial = tried(starter(time=time), header=STARTER)
+    assert (trial.mapping, f"{trial.refusal}"[:16]) == ("minimal", "AE 102 ORC^1^7: ")
+
+
+@pytest.mark.parametrize("modality", ["RAD", "KERNSPIN", ""])
+def test_the_starter_takes_modalities_only(tried: Tried, modality: str) -> None:
+    trial = tried(starter(modality=modality), header=STARTER)
+    assert trial.refusal is not None
+    assert trial.refusal.code == ("103" if modality else "101")
+
+
+def test_the_starter_sends_each_modality_to_its_scanner_and_guesses_no_sex(
+    tried: Tried, said: Said
+) -> None:
+    stated = said(tried(starter(modality="MRI", sex="Q"), header=STARTER))
+    assert (stated["Modality"], stated["ScheduledStationAETitle"]) == ("MR", "MR1")
+    assert "PatientSex" not in stated

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from broker.mapping import packing
-from broker.mapping.document import Complaints
 from broker.mapping.packing import read_folder, unpack
+from broker.mapping.text.nodes import Complaints
 
 OUT = """\
 mapping: out

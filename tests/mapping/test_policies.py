@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from broker.mapping.checking import check
+from broker.mapping.language.reaching import unreached
+from broker.mapping.language.syntax import parse_condition
 from broker.mapping.loading import load
-from broker.mapping.reaching import unreached
-from broker.mapping.syntax import parse_condition
-from broker.mapping.trying import Trial
+from broker.mapping.trials.trying import Trial
 from broker.worklist.changes import FILLS_GAPS, Ranked, Unmapped
 
 SITE = """\
@@ -157,7 +157,21 @@ def test_a_table_that_holds_keeps_the_order_for_somebody_to_say(
         ("PatientID: PID-3", "PatientID: {from: PID-3, missing: derive}", "PatientID cannot be de"),
         ("{from: OBR-18}", "{from: OBR-18, missing: accept}", "no order stands without Accession"),
         ("ID: PID-3", "ID: {from: PID-3, missing: accession}", "PatientID is never the accession"),
-        ("{const: CT1}", "{const: CT1, missing: generate}", "missing: input should be 'accept', "),
+        ("{const: CT1}", "{const: CT1, missing: guess}", "missing: 'guess' is none — possible: "),
+        ("{const: CT1}", "{const: CT1, missing: generate}", "StationAETitle cannot be generated"),
+        ("{from: OBR-18}", "{from: OBR-18, pattern: A####}", "write 'missing: generate'"),
+        ("{from: OBR-18}", "{missing: generate, from: OBR-18, pattern: A}", "has one run of #"),
+        ("{from: OBR-18}", "{missing: generate, from: OBR-18, pattern: A###}", "3 digits are soon"),
+        (
+            "{from: OBR-18}",
+            "{missing: generate, from: OBR-18, pattern: 'Ä####'}",
+            "no number should",
+        ),
+        (
+            "{from: OBR-18}",
+            "{missing: generate, from: OBR-18, pattern: 'REFERRAL-{yyyy}-####'}",
+            "18 characters, an accession number has 16 at most",
+        ),
         ("  PatientID: PID-3\n", "", "10:1: nothing fills PatientID — no worklist item"),
         ("OBR-4.2\n  R", "OBR-4.2\n  PatientSex: {const: FEMALE-X}\n  R", "the constant is not a"),
         ("{const: CT1}", "{const: A-MUCH-TOO-LONG-TITLE}", "the constant is not an AE title"),
@@ -204,12 +218,12 @@ def test_lines_that_nothing_reaches_are_found(
     conditions: list[str | None], lines: list[int]
 ) -> None:
     parsed = [parse_condition(text) if text else None for text in conditions]
-    assert unreached(parsed) == lines
+    assert list(unreached(parsed)) == lines
 
 
 def test_nothing_is_claimed_of_a_table_too_large_to_try() -> None:
     parsed = [parse_condition(f"ORC-{number} = A") for number in range(1, 30)]
-    assert unreached([*parsed, parsed[0], None]) == []
+    assert not unreached([*parsed, parsed[0], None])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +231,7 @@ def test_nothing_is_claimed_of_a_table_too_large_to_try() -> None:
     [
         (b"mapping: " + b"x" * 10_000_000, "is too long, the limit is 1,000,000 bytes"),
         (b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "anchors and aliases"),
-        (b"\xef\xbb\xbfmapping: site\r\nformat: 2\r\n", "format: input should be '1'"),
+        (b"\xef\xbb\xbfmapping: site\r\nformat: 2\r\n", "format: '2' is none — possible: 1"),
         (b"mapping:\tsite\n\tformat: 1\n", "YAML is indented with spaces"),
         ("mapping: Gr\xf6\xdfe\n".encode("latin-1"), "is not UTF-8"),
         ("mapping: site\n".encode("utf-16"), "is UTF-16"),
@@ -241,3 +255,20 @@ def test_whatever_a_file_holds_it_is_a_complaint(tmp_path: Path, data: bytes, fa
 def test_a_folder_that_is_called_like_a_mapping_is_a_complaint(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").mkdir()
     assert facts(tmp_path) == ["odd.yaml: cannot be read: is not a file"]
+
+
+def test_an_example_reads_nothing_but_files_beside_its_mapping(
+    written: Written, tmp_path: Path
+) -> None:
+    (tmp_path / "long.hl7").write_bytes(b"MSH" * 400_000)
+    for name, fact in (
+        ("/dev/zero", "lies outside the folder of the mapping"),
+        ("../elsewhere.hl7", "lies outside the folder of the mapping"),
+        (".", "is not a file"),
+        ("none.hl7", "no such file or directory"),
+        ("long.hl7", "is longer than 1,000,000 bytes"),
+    ):
+        folder = written(f"{SITE}examples:\n  - {{message: {name}, refused: AE 101}}\n")
+        [complaint] = check(folder)
+        assert complaint.fact == f"'{name}' cannot be read: {fact}"
+        assert complaint.line == SITE.count("\n") + 2

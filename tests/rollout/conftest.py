@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from broker.settings import Redis, Settings
-from broker.store.executors import Store
-from broker.store.server import EmbeddedServer, find_server
+from broker.store.server import EmbeddedServer
 
 OUT = """\
 mapping: out
@@ -23,24 +19,6 @@ fields:
   ORC-1: {const: SC}
   ORC-5: PerformedProcedureStepStatus
 """
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[EmbeddedServer]:
-    folder = Path(tempfile.mkdtemp(prefix="broker-rollout-"))
-    server = EmbeddedServer(folder, binary=find_server())
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    store = Store(server.url)
-    store.redis.flushall()
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker.mapping.document import Complaints
+from broker.mapping.text.nodes import Complaints
 from broker.rollout import current
-from broker.rollout.current import Current
+from broker.rollout.current import Current, Mappings
 from broker.rollout.deploying import deploy
 from broker.settings import Address, Ris, Settings
 from broker.store import bundles
@@ -62,6 +62,23 @@ def change(store: Store, settings: Settings, old: str, new: str) -> str:
     path = settings.mappings / "out.yaml"
     path.write_text(path.read_text().replace(old, new))
     return deploy(store, settings, by="test", at=2.0).active.version
+
+
+def test_what_was_compiled_before_the_door_began_is_taken_while_it_is_in_force(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current, "_prepared", None)
+    current.prepare(store, settings, at=1.0)
+    prepared = current._prepared
+    assert prepared is not None
+
+    async def opened() -> Mappings:
+        async with closed(AsyncStore(settings.redis.url)) as asked:
+            return (await Current.opened(asked, settings)).mappings
+
+    assert asyncio.run(opened()) is prepared
+    later = change(store, settings, "SC", "SN")
+    assert asyncio.run(opened()).version == later
 
 
 def test_without_a_supervisor_the_first_process_puts_the_folder_in_force(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.mapping.document import Complaints
+from broker.mapping.text.nodes import Complaints
 from broker.rollout.deploying import NoSuchVersion, deploy, roll_back
 from broker.settings import Address, Ris, Settings
 from broker.store import bundles

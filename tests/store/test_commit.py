@@ -69,7 +69,7 @@ def test_a_commit_on_an_old_revision_changes_nothing_at_all(store: Store) -> Non
         Change("", None, order("A2")),
         Change("000000000001", patient(), patient(PatientName="X")),
         Change(revision, order(), order(flags=("late",))),
-        mpps=MppsChange("", None, performed, b"x"),
+        mpps=[MppsChange("", None, performed, b"x")],
         aliases=[("order", "H|A0", "H|A1")],
         alias_keep_s=60,
         guard=guard(),
@@ -192,13 +192,13 @@ def test_a_rename_onto_an_order_that_exists_is_a_conflict(store: Store) -> None:
 def test_two_creations_of_one_performed_step_are_a_conflict(store: Store) -> None:
     performed = Performed(sop_instance_uid="1.9", status="IN PROGRESS", attributes={"a": ["b"]})
     change = MppsChange("", None, performed, b"\x00data")
-    assert isinstance(write(store, mpps=change), Committed)
+    assert isinstance(write(store, mpps=[change]), Committed)
     assert store.run(reads.mpps("1.9")) == (performed, "000000000001")
     before = everything(store)
-    assert isinstance(write(store, mpps=change), Conflict)
+    assert isinstance(write(store, mpps=[change]), Conflict)
     assert everything(store) == before
     later = MppsChange("000000000001", performed, performed, b"more")
-    assert isinstance(write(store, mpps=later), Committed)
+    assert isinstance(write(store, mpps=[later]), Committed)
     received = store.redis.hgetall(keys.mpps_received("1.9"))
     kept = {which: zlib.decompress(data) for which, data in received.items()}
     assert kept == {b"created": b"\x00data", b"newest": b"more"}
@@ -278,13 +278,13 @@ def test_a_replayed_commit_writes_once(store: Store) -> None:
 # --- races
 
 
-def raced(redis_server: EmbeddedServer, *works: Any) -> None:
+def raced(server: EmbeddedServer, *works: Any) -> None:
     """Run each work with a connection of its own, all at once; a failure in one is a failure."""
     failures: list[BaseException] = []
     barrier = threading.Barrier(len(works))
 
     def run(work: Any) -> None:
-        mine = Store(redis_server.url)
+        mine = Store(server.url)
         try:
             barrier.wait()
             work(mine)
@@ -302,7 +302,7 @@ def raced(redis_server: EmbeddedServer, *works: Any) -> None:
 
 
 def test_writers_racing_for_one_patient_converge_to_the_newest(
-    store: Store, redis_server: EmbeddedServer
+    store: Store, server: EmbeddedServer
 ) -> None:
     """NW against A08: the newest by the sender's clock is what everybody sees for ever after."""
 
@@ -316,14 +316,14 @@ def test_writers_racing_for_one_patient_converge_to_the_newest(
             said = {"PatientID": "1", "PatientName": f"N{n:02}"}
             apply(mine, Sender("RIS|H", "H", f"202601011200{n:02}"), (Action.PATIENT, said))
 
-    raced(redis_server, orders, updates)
+    raced(server, orders, updates)
     found = read(store, "H|A1", "H|A3")
     assert found.known.patients["H|1"].facts.text("PatientName") == "N40"
     assert set(found.known.orders) == {"H|A1", "H|A3"}
 
 
 def test_every_group_of_racing_messages_about_one_order_is_kept(
-    store: Store, redis_server: EmbeddedServer
+    store: Store, server: EmbeddedServer
 ) -> None:
     def writer(number: int) -> Any:
         def work(mine: Store) -> None:
@@ -333,13 +333,13 @@ def test_every_group_of_racing_messages_about_one_order_is_kept(
 
         return work
 
-    raced(redis_server, *(writer(number) for number in range(4)))
+    raced(server, *(writer(number) for number in range(4)))
     procedures = {p.id for p in read(store, "H|A1").known.orders["H|A1"].procedures}
     assert procedures == {f"R{number}-{n}" for number in range(4) for n in range(8)}
 
 
 def test_two_patients_racing_for_one_filler_number_do_not_both_get_it(
-    store: Store, redis_server: EmbeddedServer
+    store: Store, server: EmbeddedServer
 ) -> None:
     from broker.worklist.refusals import Refused
 
@@ -358,14 +358,14 @@ def test_two_patients_racing_for_one_filler_number_do_not_both_get_it(
 
         return work
 
-    raced(redis_server, *(taker(number) for number in range(3)))
+    raced(server, *(taker(number) for number in range(3)))
     for n in range(10):
         holders = store.redis.smembers(keys.numbers("filler", f"H|F{n}"))
         assert len(holders) == 1
 
 
 def test_the_same_message_through_two_doors_at_once_is_applied_once(
-    store: Store, redis_server: EmbeddedServer
+    store: Store, server: EmbeddedServer
 ) -> None:
     said = whole()
     outcomes = []
@@ -383,7 +383,7 @@ def test_the_same_message_through_two_doors_at_once_is_applied_once(
                 outcomes.append(type(outcome))
                 return
 
-    raced(redis_server, *[send] * 6)
+    raced(server, *[send] * 6)
     assert sorted(kind.__name__ for kind in outcomes) == ["Committed"] + ["Repeat"] * 5
     assert store.run(archive.count()) == 1
 

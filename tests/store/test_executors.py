@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,11 @@ from broker.store import reads
 from broker.store.call import Call
 from broker.store.commit import Change, Commit, Committed, commit
 from broker.store.executors import AsyncStore, Store, StoreUnavailable
-from broker.store.server import EmbeddedServer, find_server
+from broker.store.server import EmbeddedServer
 from tests.store.writing import AT, order, read
 
 SOON_S = 3.0
 WRITE = commit(Commit(at=AT, changes=[Change("", None, order())]))
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A server that a test may stop, freeze and start again."""
-    server = EmbeddedServer(tmp_path, binary=find_server())
-    server.start()
-    yield server
-    server.stop()
 
 
 def refused(store: Store) -> float:

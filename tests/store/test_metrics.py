@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,17 +12,8 @@ from broker.modality.metrics import ModalityMetrics
 from broker.orders.metrics import OrdersMetrics
 from broker.store import metrics
 from broker.store.executors import AsyncStore, Store, StoreUnavailable
-from broker.store.server import EmbeddedServer, find_server
+from broker.store.server import EmbeddedServer
 from broker.updates.metrics import UpdatesMetrics
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A private redis-server."""
-    running = EmbeddedServer(tmp_path, binary=find_server())
-    running.start()
-    yield running
-    running.stop()
 
 
 def counted(times: int) -> metrics.Snapshot:
@@ -105,6 +94,8 @@ def test_every_door_counts_what_it_is_told() -> None:
     orders.connection("opened")
     modality.find(0xA700, 0, 0.2)
     modality.find(0x0000, 3, 0.2)
+    modality.asked("CT1", "CT_1", 0xA700, 0, 0.2)
+    modality.asked("", "CT2", 0x0000, 0, 0.2)
     modality.mpps("N-SET", 0x0110)
     modality.association("accepted")
     modality.echo()
@@ -116,6 +107,10 @@ def test_every_door_counts_what_it_is_told() -> None:
     for line in (
         'broker_orders_refused_total{reason="no accession"} 1.0',
         "broker_orders_repeats_total 1.0",
+        'broker_modality_ae_failures_total{aet="CT1"} 1.0',
+        'broker_modality_ae_empty_total{aet="CT1"} 0.0',
+        'broker_modality_ae_failures_total{aet="CT2"} 0.0',
+        'broker_modality_ae_empty_total{aet="CT2"} 1.0',
         "broker_orders_stale_total 1.0",
         "broker_orders_conflicts_total 1.0",
         "broker_orders_store_unavailable_total 1.0",
@@ -136,9 +131,9 @@ def test_every_door_counts_what_it_is_told() -> None:
 
 
 @pytest.mark.peer("redis-server")
-def test_a_snapshot_comes_back_as_it_was_published(server: EmbeddedServer) -> None:
+def test_a_snapshot_comes_back_as_it_was_published(own_server: EmbeddedServer) -> None:
     """The last one of each process, and nothing of a version that writes another format."""
-    store = Store(server.url)
+    store = Store(own_server.url)
     store.run(metrics.publish("orders:0@here", counted(1)))
     store.run(metrics.publish("orders:0@here", counted(2)))
     store.run(metrics.publish("orders:1@here", counted(3)))
@@ -149,15 +144,15 @@ def test_a_snapshot_comes_back_as_it_was_published(server: EmbeddedServer) -> No
 
 
 @pytest.mark.peer("redis-server")
-def test_a_worker_publishes_once_and_hears_when_it_cannot(server: EmbeddedServer) -> None:
+def test_a_worker_publishes_once_and_hears_when_it_cannot(own_server: EmbeddedServer) -> None:
     """The sync form."""
-    store, updates = Store(server.url), UpdatesMetrics()
+    store, updates = Store(own_server.url), UpdatesMetrics()
     updates.retry("ris")
     metrics.publish_once(store, updates.registry, "updates:1@here")
     assert 'broker_updates_retries_total{ris="ris"} 1.0' in metrics.exposition(
         store.run(metrics.published()).values()
     )
-    server.stop()
+    own_server.stop()
     with pytest.raises(StoreUnavailable):
         metrics.publish_once(store, updates.registry, "updates:1@here")
     store.close()
@@ -165,23 +160,23 @@ def test_a_worker_publishes_once_and_hears_when_it_cannot(server: EmbeddedServer
 
 @pytest.mark.peer("redis-server")
 def test_a_publisher_outlives_its_store_and_sweeps_what_the_dead_have_left(
-    server: EmbeddedServer,
+    own_server: EmbeddedServer,
 ) -> None:
     """Redis ends and comes back: the counts come back as well."""
-    asyncio.run(_publishing_over_a_restart(server))
+    asyncio.run(_publishing_over_a_restart(own_server))
 
 
-async def _publishing_over_a_restart(server: EmbeddedServer) -> None:
-    store, orders = AsyncStore(server.url), OrdersMetrics()
+async def _publishing_over_a_restart(own_server: EmbeddedServer) -> None:
+    store, orders = AsyncStore(own_server.url), OrdersMetrics()
     await store.run(metrics.publish("orders:0@gone", counted(1)))
     task = asyncio.create_task(metrics.publish_forever(store, orders.registry, "o", every_s=0.01))
     try:
         assert await _repeats_published(store, 0.0) == {"o"}
-        server.stop()
+        own_server.stop()
         await asyncio.sleep(0.05)
         assert not task.done()
         orders.repeat()
-        server.start()
+        own_server.start()
         assert await _repeats_published(store, 1.0) == {"o"}
     finally:
         task.cancel()
@@ -201,13 +196,13 @@ async def _repeats_published(store: AsyncStore, count: float) -> set[str]:
 
 
 @pytest.mark.peer("redis-server")
-def test_a_publisher_ends_whenever_it_is_cancelled(server: EmbeddedServer) -> None:
+def test_a_publisher_ends_whenever_it_is_cancelled(own_server: EmbeddedServer) -> None:
     """In the middle of a command as well, where Python 3.11 may lose the cancellation."""
-    asyncio.run(_cancelled_at_many_points(server))
+    asyncio.run(_cancelled_at_many_points(own_server))
 
 
-async def _cancelled_at_many_points(server: EmbeddedServer) -> None:
-    store, orders = AsyncStore(server.url), OrdersMetrics()
+async def _cancelled_at_many_points(own_server: EmbeddedServer) -> None:
+    store, orders = AsyncStore(own_server.url), OrdersMetrics()
     for turns in range(60):
         task = asyncio.create_task(metrics.publish_forever(store, orders.registry, "o", every_s=0))
         for _ in range(turns):

@@ -6,40 +6,18 @@ import threading
 
 import pytest
 
-from broker.store import keys, outbox
-from broker.store.commit import Commit, Committed, commit
+from broker.store import dead, destinations, keys, outbox
+from broker.store.call import Call
+from broker.store.destinations import Pause
 from broker.store.executors import Store
-from broker.store.outbox import Event
+from broker.store.outbox import Trouble
 from broker.store.server import EmbeddedServer
-from tests.store.writing import AT
-
-ORDER = "H|A/1 *?[x]%7C%25"
-NOW = 10_000
+from tests.store.sending import NOW, ORDER, add, due, event, take
 
 
-def event(
-    control_id: str, *, ris: str = "north", order: str = ORDER, created: float = 1.0
-) -> Event:
-    """One status message."""
-    payload = f"MSH|{control_id}|Müller".encode("latin-1") + b"\x00\xff"
-    return Event(ris, order, control_id, created, "status-orm", "IN PROGRESS", payload)
-
-
-def add(store: Store, *events: Event) -> None:
-    """Put messages into the outbox as a commit does."""
-    assert isinstance(store.run(commit(Commit(at=AT, events=events))), Committed)
-
-
-def due(store: Store, ris: str = "north", *, now_ms: int = NOW, limit: int = 10) -> list[str]:
-    """Orders to send for."""
-    return store.run(outbox.dirty(ris, now_ms=now_ms, limit=limit))
-
-
-def take(
-    store: Store, token: str = "t1", *, order: str = ORDER, ttl_ms: int = 60_000
-) -> Event | None:
-    """Take an order."""
-    return store.run(outbox.take("north", order, token, ttl_ms=ttl_ms))
+def postponed(token: str, until_ms: int) -> Call[bool]:
+    """Give the order back for a while."""
+    return outbox.postpone("north", ORDER, token, until_ms=until_ms, trouble=Trouble("1"))
 
 
 def test_messages_leave_in_the_order_in_which_they_came_byte_for_byte(store: Store) -> None:
@@ -55,6 +33,35 @@ def test_messages_leave_in_the_order_in_which_they_came_byte_for_byte(store: Sto
     assert not store.redis.exists(keys.outbox("north", ORDER), keys.lease("north", ORDER))
 
 
+def test_with_the_last_message_of_an_order_the_next_order_is_taken(store: Store) -> None:
+    other = "H|B1"
+    add(store, event("1"), event("2"), event("3", order=other))
+    then = (other, "t2", 60_000, NOW)
+    assert take(store) == event("1")
+    popped = store.run(outbox.pop("north", ORDER, "t1", "1", then=then))
+    assert (popped.following, popped.taken) == (event("2"), None)
+    assert due(store) == [other], "who goes on with an order has no other"
+    popped = store.run(outbox.pop("north", ORDER, "t1", "2", then=then))
+    assert popped.taken is not None
+    assert (popped.done, popped.following, popped.taken.event) == (
+        True,
+        None,
+        event("3", order=other),
+    )
+    assert due(store) == []
+    assert store.run(outbox.pop("north", other, "t2", "3")).done
+
+
+def test_an_order_of_another_worker_is_not_taken_with_the_last_message(store: Store) -> None:
+    other = "H|B2"
+    add(store, event("1"), event("2", order=other))
+    assert take(store) == event("1")
+    assert take(store, "t2", order=other) == event("2", order=other)
+    popped = store.run(outbox.pop("north", ORDER, "t1", "1", then=(other, "t1", 60_000, NOW)))
+    assert (popped.done, popped.following, popped.taken) == (True, None, None)
+    assert store.run(outbox.renew("north", other, "t2", ttl_ms=60_000))
+
+
 def test_only_one_worker_has_an_order(store: Store) -> None:
     add(store, event("1"))
     assert take(store, "t1") == event("1")
@@ -63,25 +70,24 @@ def test_only_one_worker_has_an_order(store: Store) -> None:
     for verb in (
         outbox.renew("north", ORDER, "t2", ttl_ms=5),
         outbox.release("north", ORDER, "t2"),
-        outbox.postpone("north", ORDER, "t2", until_ms=1),
-        outbox.hold("north", ORDER, "t2", event("1"), cause="x", at=1.0, until_ms=1),
+        outbox.postpone("north", ORDER, "t2", until_ms=1, trouble=Trouble("1")),
+        outbox.note("north", ORDER, "t2", Trouble("1")),
+        outbox.hold("north", ORDER, "t2", event("1"), cause="x", at=1.0),
     ):
         assert store.run(verb) is False
     assert not store.run(outbox.pop("north", ORDER, "t2", "1")).done
     parked = outbox.park("north", ORDER, "t2", event("1"), cause="x", at=1.0)
     assert not store.run(parked).done
     assert store.run(outbox.events("north", ORDER)) == [event("1")]
-    assert store.run(outbox.dead()) == 0
+    assert store.run(dead.count()) == 0
 
 
-def test_workers_racing_for_an_order_are_one_winner(
-    store: Store, redis_server: EmbeddedServer
-) -> None:
+def test_workers_racing_for_an_order_are_one_winner(store: Store, server: EmbeddedServer) -> None:
     add(store, event("1"))
     won: list[str] = []
 
     def work(token: str) -> None:
-        mine = Store(redis_server.url)
+        mine = Store(server.url)
         if take(mine, token):
             won.append(token)
         mine.close()
@@ -141,7 +147,7 @@ def test_a_postponed_order_waits_even_when_another_message_comes(store: Store) -
     """A new message must not overtake, nor wake up, one that waits for its RIS."""
     add(store, event("1"))
     take(store)
-    assert store.run(outbox.postpone("north", ORDER, "t1", until_ms=NOW + 5000)) is True
+    assert store.run(postponed("t1", NOW + 5000)) is True
     assert due(store) == []
     add(store, event("2", created=2.0))
     assert due(store) == []
@@ -149,43 +155,87 @@ def test_a_postponed_order_waits_even_when_another_message_comes(store: Store) -
     assert take(store, "t2") == event("1")
 
 
-def test_a_refused_message_is_parked_with_its_cause_and_the_next_may_go(store: Store) -> None:
-    add(store, event("1"), event("2"))
-    take(store)
-    parked = outbox.park("north", ORDER, "t1", event("1"), cause="AE: unknown ünit", at=12.5)
-    popped = store.run(parked)
-    assert (popped.done, popped.following) == (True, event("2"))
-    assert store.run(outbox.dead()) == 1
-    (letter,) = store.run(outbox.dead_letters(10))
-    assert letter["cause"] == "AE: unknown ünit"
-    assert letter["parked"] == 12.5
-    assert letter["control_id"] == "1"
-    assert letter["payload"].encode("latin-1") == event("1").payload
+def test_a_try_that_a_clock_ahead_of_ours_has_set_is_due_now(store: Store) -> None:
+    """A clock that was an hour ahead must not make a RIS wait for an hour."""
+    for order, wait_ms in (("soon", 5_000), ("late", 3_600_000)):
+        add(store, event(order, order=order))
+        take(store, order=order)
+        later = {"until_ms": NOW + wait_ms, "trouble": Trouble(order)}
+        store.run(outbox.postpone("north", order, "t1", **later))
+    sooner = outbox.sooner("north", now_ms=NOW, longest_ms=60_000, lease_ms=60_000)
+    assert store.run(sooner) == 1
+    assert due(store) == ["late"]
+    assert store.run(sooner) == 0
 
 
-def test_a_refused_message_can_be_held_where_it_is(store: Store) -> None:
-    add(store, event("1"), event("2"))
+def test_a_lease_that_a_clock_ahead_of_ours_has_given_lasts_no_hour(store: Store) -> None:
+    for order, ttl_ms in (("held", 10_000), ("stuck", 3_600_000)):
+        add(store, event(order, order=order))
+        take(store, order=order, ttl_ms=ttl_ms)
+    assert store.run(outbox.sooner("north", now_ms=NOW, longest_ms=60_000, lease_ms=10_000)) == 1
+    assert due(store) == ["stuck"]
+
+
+def test_what_is_born_while_much_waits_is_among_the_first(store: Store) -> None:
+    add(store, *(event(f"{n}", order=f"H|A{n:03}", created=1 + n / 1000) for n in range(300)))
+    first = due(store, limit=100)
+    assert len(first) == len(set(first)) == 100
+    assert first[:10] == [f"H|A{n:03}" for n in range(299, 289, -1)]
+    assert first[10:] == [f"H|A{n:03}" for n in range(90)]
+    take(store, order="H|A299")
+    assert due(store, limit=100)[0] == "H|A298"
+    assert sorted(due(store, limit=1000)) == [f"H|A{n:03}" for n in range(299)]
+
+
+def test_nothing_is_taken_while_a_destination_is_paused(store: Store) -> None:
+    add(store, event("1"), event("2"), event("3", ris="south"))
     take(store)
-    held = outbox.hold("north", ORDER, "t1", event("1"), cause="AE", at=1.0, until_ms=NOW + 5000)
-    assert store.run(held) is True
-    assert store.run(outbox.events("north", ORDER)) == [event("1"), event("2")]
-    assert store.run(outbox.dead()) == 1
+    assert store.run(destinations.pause("north", Pause(1.0, "me", "downtime")))
+    assert not store.run(destinations.pause("north", Pause(2.0, "you")))
+    popped = store.run(outbox.pop("north", ORDER, "t1", "1"))
+    assert (popped.done, popped.following) == (True, None)
     assert due(store) == []
-    assert due(store, now_ms=NOW + 5000) == [ORDER]
+    assert take(store) is None
+    assert due(store, "south") == [ORDER]
+    assert store.run(destinations.paused()) == {"north": Pause(1.0, "me", "downtime")}
+    assert store.run(destinations.resume("north"))
+    assert take(store) == event("2")
 
 
-def test_the_newest_dead_letters_come_first(store: Store) -> None:
-    for number in "123":
-        add(store, event(number))
-        take(store)
-        store.run(outbox.park("north", ORDER, "t1", event(number), cause="x", at=1.0))
-    assert [one["control_id"] for one in store.run(outbox.dead_letters(2))] == ["3", "2"]
+def test_what_went_wrong_is_remembered_over_workers_and_restarts(store: Store) -> None:
+    add(store, event("1"))
+    take(store)
+    trouble = Trouble("1", 3, "AR", 1.0, doubt=True)
+    store.run(outbox.postpone("north", ORDER, "t1", until_ms=NOW, trouble=trouble))
+    taken = store.run(outbox.take("north", ORDER, "t2", ttl_ms=60_000, now_ms=NOW))
+    assert taken is not None
+    assert taken.trouble == trouble
+    store.run(outbox.pop("north", ORDER, "t2", "1"))
+    assert store.run(destinations.troubles("north")) == {}
+
+
+def test_what_was_postponed_meanwhile_is_not_taken(store: Store) -> None:
+    add(store, event("1"))
+    take(store)
+    store.run(postponed("t1", NOW + 5000))
+    assert store.run(outbox.take("north", ORDER, "t2", ttl_ms=9, now_ms=NOW)) is None
+    assert store.run(destinations.hurry("north", now_ms=NOW)) == 1
+    assert due(store) == [ORDER]
+
+
+def test_a_message_that_waits_can_be_taken_out_but_not_while_it_is_sent(store: Store) -> None:
+    add(store, event("1"), event("2"))
+    take(store)
+    assert store.run(destinations.withdraw(event("1"), now_ms=NOW)) == -1
+    assert store.run(destinations.withdraw(event("2"), now_ms=NOW)) == 1
+    assert store.run(destinations.withdraw(event("2"), now_ms=NOW)) == 0
+    assert store.run(outbox.events("north", ORDER)) == [event("1")]
 
 
 def test_one_ris_knows_nothing_of_another(store: Store) -> None:
     add(store, event("1"), event("2", ris="south"))
     take(store)
-    store.run(outbox.postpone("north", ORDER, "t1", until_ms=NOW * 10))
+    store.run(postponed("t1", NOW * 10))
     assert due(store) == []
     assert due(store, "south") == [ORDER]
     assert store.run(outbox.pending("south")) == 1

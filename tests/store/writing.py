@@ -12,7 +12,7 @@ from broker.store.commit import Change, Commit, Committed, Conflict, Guard, Repe
 from broker.store.consequences import Keeping, consequences
 from broker.store.executors import Store
 from broker.worklist.apply import Applied, Sender, apply_all
-from broker.worklist.changes import Action, Attributes
+from broker.worklist.changes import OF_PATIENTS, Action, Attributes
 from broker.worklist.changes import Change as Asked
 from broker.worklist.finding import wanted
 from broker.worklist.records import Order, Patient
@@ -59,7 +59,7 @@ def attempt(
     asked = wanted(
         (attributes for _, attributes in groups),
         sender.issuer,
-        orders_of_patients=any(action is Action.PATIENT for action, _ in groups),
+        orders_of_patients=any(action in OF_PATIENTS for action, _ in groups),
     )
     before = store.run(reads.lookup(asked))
     message = [Asked(action, attributes, "ORC[1]") for action, attributes in groups]

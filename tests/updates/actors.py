@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
+from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from broker.probe.ris import Answer, Sink
-from broker.settings import Address, Redis, Ris, Settings
+from broker.settings import Address, Destination, Forward, Ris, Settings
 from broker.store.commit import Commit, Committed, commit
 from broker.store.executors import Store
 from broker.store.outbox import Event
@@ -27,24 +27,12 @@ QUICK = {
     "lease_s": 1.5,
     "renew_s": 0.3,
     "backoff_s": [0.1, 0.2],
-    "hold_s": 0.3,
+    "away_s": 0.0,
     "stop_grace_s": 0.5,
     "store_away_s": 0.1,
 }
-DOOR = """
-import json, sys
-from broker.settings import Settings
-from broker.updates.door import serve
-from broker.updates.pace import Pace
-facts = json.loads(sys.argv[1])
-pace = Pace(**{**facts["pace"], "backoff_s": tuple(facts["pace"]["backoff_s"])})
-serve(
-    Settings.model_validate(facts["settings"]),
-    ready=lambda bound: print(json.dumps(bound), flush=True),
-    instance=facts["instance"],
-    pace=pace,
-)
-"""
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload(["broker.updates.door"])
 
 
 @dataclass
@@ -64,7 +52,9 @@ class Reports:
             f"MSH|^~\\&|BROKER|H|RIS|H|20260316||ORM^O01|{control_id}|P|2.3.1||||||UNICODE UTF-8\r"
             f"PID|||P1||Müller^Jörg\rORC|SC|{order}||||CM\r"
         ).encode()
-        event = Event(ris, order, control_id, time.time(), "status-orm", "COMPLETED", payload)
+        facts = {"attributes": {"PatientName": "Müller^Jörg"}, "at": "2026-03-16T09:30:00"}
+        at, mapping = time.time(), "status-orm"
+        event = Event(ris, order, control_id, at, mapping, "COMPLETED", payload, facts=facts)
         outcome = self.store.run(commit(Commit(at=datetime.now(UTC), events=[event])))
         assert isinstance(outcome, Committed)
         return control_id
@@ -86,8 +76,55 @@ class Job(Protocol):
     """Makes the job as the worker has it, without RQ around it."""
 
     def __call__(
-        self, target: Ris, observe: Callable[[Attempt], None] = ..., **pace: Any
+        self, target: Destination, observe: Callable[[Attempt], None] = ..., **pace: Any
     ) -> Drain: ...
+
+
+class Process:
+    """A process of the updates door, forked where everything is loaded, as `broker run` does it."""
+
+    def __init__(self, settings: dict[str, Any], pace: dict[str, Any], instance: int) -> None:
+        self._bound, theirs = FORKING.Pipe(duplex=False)
+        self._process = FORKING.Process(target=_serve, args=(settings, pace, instance, theirs))
+        self._process.start()
+        theirs.close()
+
+    def ready(self) -> dict[str, str]:
+        """What it says once it works."""
+        assert self._bound.poll(30), "it is not ready"
+        return dict(self._bound.recv())
+
+    def poll(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float = 30.0) -> int | None:
+        """Its exit code, None when it does not end in time."""
+        self._process.join(seconds)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        self._bound.close()
+
+
+def _serve(
+    settings: dict[str, Any], pace: dict[str, Any], instance: int, bound: Connection
+) -> None:
+    from broker.updates.door import serve
+
+    serve(
+        Settings.model_validate(settings),
+        ready=lambda where: bound.send(dict(where)),
+        instance=instance,
+        pace=quick(**pace),
+    )
 
 
 @dataclass
@@ -95,60 +132,43 @@ class Door:
     """Processes of the updates door."""
 
     url: str
-    targets: tuple[Ris, ...] = ()
-    pace: dict[str, Any] = field(default_factory=lambda: dict(QUICK))
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    targets: tuple[Destination, ...] = ()
+    pace: dict[str, Any] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
 
-    def start(self, *targets: Ris, **pace: Any) -> list[subprocess.Popen[str]]:
+    def start(self, *targets: Destination, **pace: Any) -> list[Process]:
         """Start the dispatcher and a worker for each RIS."""
         self.targets = targets
         self.pace |= pace
-        processes = [self.launch(instance) for instance in range(len(targets) + 1)]
+        workers = sum(target.connections for target in targets)
+        processes = [self.launch(instance) for instance in range(workers + 1)]
         for process in processes:
-            _await_ready(process)
+            process.ready()
         return processes
 
-    def process(self, instance: int) -> subprocess.Popen[str]:
-        """Start one process and wait until it is ready."""
-        process = self.launch(instance)
-        _await_ready(process)
-        return process
-
-    def launch(self, instance: int) -> subprocess.Popen[str]:
+    def launch(self, instance: int) -> Process:
         """Start one process."""
-        settings = Settings(redis=Redis(mode="url", url=self.url))
-        facts = {
-            "settings": {
-                "redis": settings.redis.model_dump(mode="json", exclude={"server"}),
-                "ris": [
-                    {**target.model_dump(exclude={"to"}), "to": str(target.to)}
-                    for target in self.targets
-                ],
-            },
-            "pace": self.pace,
-            "instance": instance,
+        forward = [_said(target) for target in self.targets if isinstance(target, Forward)]
+        settings = {
+            "redis": {"mode": "url", "url": self.url},
+            "ris": [_said(target) for target in self.targets if isinstance(target, Ris)],
+            "updates": {"forward": forward},
         }
-        process = subprocess.Popen(
-            [sys.executable, "-c", DOOR, json.dumps(facts)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.processes.append(process)
-        return process
+        self.processes.append(Process(settings, self.pace, instance))
+        return self.processes[-1]
 
     def stop(self) -> None:
+        """End all, which they do by themselves when they are told to."""
+        running = [process for process in self.processes if process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait() for process in running] == [0] * len(running)
         for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            process.wait(10)
-            assert process.stdout is not None
-            process.stdout.close()
+            process.close()
 
 
-def _await_ready(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    assert json.loads(process.stdout.readline())
+def _said(target: Destination) -> dict[str, Any]:
+    return {**target.model_dump(mode="json", exclude={"to"}), "to": str(target.to)}
 
 
 def control_ids(sink: Sink, *answers: Answer) -> list[str]:
@@ -160,7 +180,7 @@ def control_ids(sink: Sink, *answers: Answer) -> list[str]:
     ]
 
 
-def eventually(true: Callable[[], bool], deadline_s: float = 10.0) -> None:
+def eventually(true: Callable[[], bool], deadline_s: float = 30.0) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + deadline_s
     while not true():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from pathlib import Path
@@ -23,7 +22,7 @@ def test_a_report_reaches_an_idle_ris_at_once(door: Door, report: Reports, sink:
         report(f"H|A{number}")
         took.append(sink.wait_for(number + 1)[-1].monotonic_s - began)
     print("commit to RIS, ms:", [round(each * 1000, 1) for each in took])
-    assert min(took) < 2
+    assert min(took) < 10  # the sweeper takes thirty
 
 
 def test_a_lost_wake_up_is_found_by_the_sweeper(
@@ -32,10 +31,10 @@ def test_a_lost_wake_up_is_found_by_the_sweeper(
     report()
     store.redis.delete("{broker}:wake")
     door.start(ris(sink))
-    sink.wait_for(1, deadline_s=5)
+    sink.wait_for(1)
 
 
-def test_a_killed_worker_is_followed_by_the_same_bytes(
+def test_r07_a_worker_killed_in_the_middle_is_followed_by_the_same_bytes_once(
     door: Door, store: Store, report: Reports, sink: Sink
 ) -> None:
     sink.answer_next(Answer.SILENCE)
@@ -44,10 +43,8 @@ def test_a_killed_worker_is_followed_by_the_same_bytes(
     sink.wait_for(1)
     worker.kill()
     worker.wait()
-    door.process(1)
-    began = time.monotonic()
-    sink.wait_for(3)
-    assert time.monotonic() - began < 5
+    door.launch(1).ready()
+    sink.wait_for(3, deadline_s=20)  # sooner than the answer that the RIS owes
     assert control_ids(sink) == [first, first, second]
     assert sink.received[0].payload == sink.received[1].payload
     eventually(lambda: store.run(outbox.pending("ris")) == 0)
@@ -63,9 +60,7 @@ def test_a_dead_and_a_mute_ris_do_not_delay_a_third(
     for number in range(10):
         for name in ("dead", "mute", "alive"):
             report(f"H|A{number}", name)
-    began = time.monotonic()
-    sink.wait_for(10)
-    assert time.monotonic() - began < 5
+    sink.wait_for(10, deadline_s=20)  # sooner than the mute one is given up
     door.stop()
     mute.stop()
 
@@ -95,7 +90,7 @@ def test_sigterm_ends_after_the_message_in_flight(
     sink.wait_for(1)
     for process in (worker, dispatcher):
         process.send_signal(signal.SIGTERM)
-    assert (worker.wait(5), dispatcher.wait(5)) == (0, 0)
+    assert (worker.wait(30), dispatcher.wait(30)) == (0, 0)
     assert control_ids(sink) == [first]
     assert [event.control_id for event in store.run(outbox.events("ris", "H|A1"))] == [second]
     assert store.redis.keys("*lease*") == []
@@ -109,7 +104,7 @@ def test_sigterm_does_not_wait_for_a_mute_ris(
     _, worker = door.start(ris(sink, ack_timeout_s=60))
     sink.wait_for(1)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(5) == 0
+    assert worker.wait(30) == 0
     assert store.run(outbox.pending("ris")) == 1
     assert store.redis.keys("*lease*") == []
 
@@ -117,11 +112,9 @@ def test_sigterm_does_not_wait_for_a_mute_ris(
 def test_an_idle_door_ends_at_once(door: Door, sink: Sink) -> None:
     processes = door.start(ris(sink))
     time.sleep(0.3)
-    began = time.monotonic()
     for process in processes:
         process.send_signal(signal.SIGTERM)
-    assert [process.wait(5) for process in processes] == [0, 0]
-    assert time.monotonic() - began < 2
+    assert [process.wait(12) for process in processes] == [0, 0]  # RQ would take 15 s and more
 
 
 def test_everything_resumes_when_redis_is_back(tmp_path: Path, sink: Sink) -> None:
@@ -138,9 +131,7 @@ def test_everything_resumes_when_redis_is_back(tmp_path: Path, sink: Sink) -> No
     server.start()
     store.redis.connection_pool.disconnect()
     report("H|A2")
-    began = time.monotonic()
     sink.wait_for(2)
-    assert time.monotonic() - began < 5
     assert [process.poll() for process in processes] == [None, None]
     door.stop()
     store.close()
@@ -153,8 +144,7 @@ def test_the_door_waits_for_a_store_that_is_not_there_yet(tmp_path: Path) -> Non
     waiting = door.launch(0)
     time.sleep(0.5)
     server.start()
-    assert waiting.stdout is not None
-    assert json.loads(waiting.stdout.readline()) == {"updates": "dispatching"}
+    assert waiting.ready() == {"updates": "dispatching"}
     door.stop()
-    assert waiting.returncode == 0
+    assert waiting.poll() == 0
     server.stop()

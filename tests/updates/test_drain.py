@@ -11,10 +11,10 @@ import pytest
 from broker.hl7.framing import Block, Deframer, frame
 from broker.probe.ris import Answer, Sink
 from broker.settings import Address
-from broker.store import outbox
+from broker.store import dead, destinations, outbox
+from broker.store.destinations import Pause
 from broker.store.executors import Store
 from broker.updates.pace import Pace
-from broker.updates.sender import VERDICTS, Verdict
 from tests.updates.actors import Job, Reports, control_ids, eventually, ris
 
 
@@ -49,7 +49,7 @@ def test_what_is_not_the_contents_fault_is_sent_again_unchanged_before_the_next(
     eventually(lambda: (job(), store.run(outbox.pending("ris")) == 0)[1])
     assert control_ids(sink) == [first, second, second, second, third]
     assert len({message.payload for message in sink.received[1:4]}) == 1
-    assert store.run(outbox.dead()) == 0
+    assert store.run(dead.count()) == 0
 
 
 def test_a_retry_waits_and_other_orders_do_not(
@@ -63,6 +63,33 @@ def test_a_retry_waits_and_other_orders_do_not(
     assert store.run(outbox.pending("ris")) == 1
 
 
+def test_orders_that_are_not_sent_any_more_are_free_for_others(
+    drain: Job, store: Store, report: Reports, sink: Sink
+) -> None:
+    orders = [f"H|C{number}" for number in range(4)]
+    for order in orders:
+        report(order)
+    drain(ris(sink), drain_s=0)()
+    assert len(sink.received) == 1
+    assert store.redis.keys("*lease*") == []
+    drain(ris(sink))()
+    assert len(set(control_ids(sink))) == len(sink.received) == len(orders)
+
+
+def test_while_much_waits_neither_the_newest_nor_the_oldest_is_last(
+    drain: Job, store: Store, report: Reports, sink: Sink
+) -> None:
+    """However little a job gets done: here it is one order."""
+    oldest, *_ = [report(f"H|A{number:03}")[0] for number in range(250)]
+    job = drain(ris(sink), drain_s=0)
+    job()
+    (born,) = report("H|BORN")
+    for _ in range(101):
+        job()
+    assert {oldest, born} <= set(control_ids(sink))
+    assert store.run(outbox.pending("ris")) == 149
+
+
 @pytest.mark.parametrize("refusal", [Answer.AE, Answer.CE])
 def test_a_refused_message_is_parked_with_its_cause_and_the_next_goes(
     drain: Job, store: Store, report: Reports, sink: Sink, refusal: Answer
@@ -71,24 +98,30 @@ def test_a_refused_message_is_parked_with_its_cause_and_the_next_goes(
     sent = report(how_many=2)
     drain(ris(sink))()
     assert control_ids(sink) == sent
-    (letter,) = store.run(outbox.dead_letters(10))
-    assert (letter["control_id"], letter["cause"]) == (sent[0], refusal.value)
-    assert "Müller" in letter["payload"].encode("latin-1").decode()
+    (letter,) = store.run(dead.read(store.run(dead.ids())))
+    assert (letter.id, letter.cause) == (sent[0], refusal.value)
+    assert letter.event is not None
+    assert "Müller" in letter.event.payload.decode()
     assert store.run(outbox.pending("ris")) == 0
 
 
-def test_hold_keeps_the_order_behind_the_refused_message_until_the_ris_takes_it(
+def test_hold_keeps_the_order_behind_the_refused_message_until_a_person_decides(
     drain: Job, store: Store, report: Reports, sink: Sink
 ) -> None:
-    sink.answer_next(Answer.AE, Answer.AA, Answer.AE)
+    sink.answer_next(Answer.AE)
     refused, following = report("H|A1", how_many=2)
     (other,) = report("H|B1")
     job = drain(ris(sink, on_reject="hold"))
     job()
+    (later,) = report("H|A1")
+    job()
     assert control_ids(sink) == [refused, other]
-    eventually(lambda: (job(), store.run(outbox.pending("ris")) == 0)[1])
-    assert control_ids(sink) == [refused, other, refused, refused, following]
-    assert [letter["control_id"] for letter in store.run(outbox.dead_letters(10))] == [refused]
+    (letter,) = store.run(dead.read([refused]))
+    assert letter.event is not None
+    store.run(dead.replay("ris", "H|A1", [(refused, letter.event)], now_ms=0))
+    job()
+    assert control_ids(sink) == [refused, other, refused, following, later]
+    assert store.run(dead.count()) == 0
 
 
 def test_the_waits_grow_to_a_minute_and_are_not_all_alike() -> None:
@@ -97,9 +130,9 @@ def test_the_waits_grow_to_a_minute_and_are_not_all_alike() -> None:
     assert Pace().pause_s(9, lambda: 1.0) == 72
 
 
-def test_every_code_of_table_0008_has_a_verdict() -> None:
-    assert set(VERDICTS) == {"AA", "AE", "AR", "CA", "CE", "CR"}
-    assert {VERDICTS["AA"], VERDICTS["CA"]} == {Verdict.DELIVERED}
+def test_a_ris_that_is_away_is_looked_for_every_fifteen_seconds_at_least() -> None:
+    waits = [Pace().knock_s(attempts, lambda: 0.0) for attempts in (1, 2, 3, 4, 5, 100)]
+    assert waits == [1, 2, 5, 15, 15, 15]
 
 
 def test_a_ris_that_is_away_costs_one_connection_now_and_then(
@@ -150,7 +183,7 @@ def test_a_ris_that_closes_after_every_message_gets_each_once(
     assert control_ids(sink) == sent
 
 
-def test_two_workers_never_interleave_one_order(
+def test_r10_two_workers_never_interleave_one_order(
     drain: Job, store: Store, report: Reports, sink: Sink
 ) -> None:
     orders = [f"H|A{number}" for number in range(4)]
@@ -175,7 +208,7 @@ def test_a_worker_that_lost_its_lease_neither_pops_nor_sends_on(
 
     def steal() -> None:
         sink.wait_for(1)
-        store.redis.set("{broker}:lease:ris:H|A1", "another", px=500)
+        store.redis.set("{broker}:lease:ris:H|A1", "another", px=60_000)
 
     thief = threading.Thread(target=steal)
     thief.start()
@@ -260,12 +293,81 @@ def _answer_in_pieces(listener: socket.socket, control_id: str) -> None:
         connection.recv(1)
 
 
-def test_an_unreadable_event_does_not_stop_the_other_orders(
-    drain: Job, store: Store, report: Reports, sink: Sink
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "{}",
+        '{"control_id": "1", "created": 1, "payload": "\u2603"}',
+        '{"control_id": "1", "created": 1, "payload": "AAAA", "kind": "mpps"}',
+    ],
+)
+def test_r09_an_unreadable_event_becomes_a_dead_letter_and_all_others_go(
+    drain: Job, store: Store, report: Reports, sink: Sink, damaged: str
 ) -> None:
     report("H|A1")
-    store.redis.lset("{broker}:outbox:ris:H|A1", 0, "{}")
-    (sent,) = report("H|A2")
+    store.redis.lset("{broker}:outbox:ris:H|A1", 0, damaged)
+    (behind,) = report("H|A1")
+    (other,) = report("H|A2")
     drain(ris(sink))()
-    assert control_ids(sink) == [sent]
-    assert store.run(outbox.pending("ris")) == 1
+    assert sorted(control_ids(sink)) == sorted([behind, other])
+    assert store.run(outbox.pending("ris")) == 0
+    (letter,) = store.run(dead.read(store.run(dead.ids())))
+    assert (letter.cause, letter.to, letter.box) == ("unreadable", "ris", "H|A1")
+
+
+def test_nothing_is_sent_while_a_ris_is_paused_and_all_in_order_afterwards(
+    drain: Job, store: Store, report: Reports, sink: Sink
+) -> None:
+    sent = report(how_many=2)
+    store.run(destinations.pause("ris", Pause(1.0, "me")))
+    job = drain(ris(sink))
+    job()
+    sent += report()
+    job()
+    assert control_ids(sink) == []
+    store.run(destinations.resume("ris"))
+    job()
+    assert control_ids(sink) == sent
+
+
+def test_a_pause_lets_the_message_in_flight_end_and_not_the_next(
+    drain: Job, store: Store, report: Reports, sink: Sink
+) -> None:
+    first, second = report(how_many=2)
+    sink.delay_s = 0.3
+    worker = threading.Thread(target=drain(ris(sink, ack_timeout_s=5)))
+    worker.start()
+    sink.wait_for(1)
+    store.run(destinations.pause("ris", Pause(1.0, "me")))
+    worker.join()
+    assert control_ids(sink) == [first]
+    assert [event.control_id for event in store.run(outbox.events("ris", "H|A1"))] == [second]
+
+
+def test_that_a_ris_is_away_is_known_and_that_it_is_back(
+    drain: Job, store: Store, report: Reports
+) -> None:
+    sink = Sink()
+    address = sink.start()
+    sink.stop()
+    report()
+    job = drain(ris(Address(*address)))
+    job()
+    assert store.run(destinations.away())["ris"].why == "Connection refused"
+    sink.start(*address)
+    eventually(lambda: (job(), store.run(outbox.pending("ris")) == 0)[1])
+    sink.stop()
+    assert store.run(destinations.away()) == {}
+
+
+def test_the_tries_of_a_message_are_counted_over_workers(
+    drain: Job, store: Store, report: Reports, sink: Sink
+) -> None:
+    sink.answer = Answer.AR
+    (sent,) = report()
+    for _ in range(2):
+        drain(ris(sink), backoff_s=(0.01,))()
+        store.run(destinations.hurry("ris", now_ms=int(time.time() * 1000)))
+    trouble = store.run(destinations.troubles("ris"))["H|A1"]
+    assert (trouble.control_id, trouble.cause) == (sent, "AR")
+    assert trouble.attempts >= 2

@@ -73,7 +73,7 @@ def test_our_function_with_arguments_is_not_run(queue: BrokerQueue) -> None:
     assert run_all(queue) == []
 
 
-def test_a_pickle_is_never_opened(queue: BrokerQueue, tmp_path: Path) -> None:
+def test_r11_a_pickle_in_a_job_is_never_opened(queue: BrokerQueue, tmp_path: Path) -> None:
     job = queue.enqueue(DRAIN)
     bomb = pickle.dumps((DRAIN, None, (Bomb(tmp_path / "exploded"),), {}))
     queue.connection.hset(job.key, mapping={"data": bomb, "meta": bomb, "result": bomb})

@@ -10,10 +10,11 @@ from inspect import isfunction, signature
 import pytest
 
 from broker.settings import Keep
-from broker.store import archive, growth, held, keys, outbox, reads
+from broker.store import archive, dead, growth, held, keys, outbox, reads
 from broker.store.archive import Archived
 from broker.store.commit import ABSENT, Change, Commit, Committed, Guard, MppsChange, commit
 from broker.store.executors import Store
+from broker.updates.metrics import UpdatesMetrics
 from broker.updates.retention import SLICE, Retention
 from broker.worklist.changes import Unmapped
 from broker.worklist.mpps import IN_PROGRESS, Performed
@@ -121,7 +122,7 @@ def test_an_exam_under_way_keeps_its_order_as_long_as_its_performed_step(
     save(PATIENT, running)
     performed = Performed(sop_instance_uid="1.2.3", status=IN_PROGRESS, attributes={})
     change = MppsChange(ABSENT, None, performed, b"data set")
-    store.run(commit(Commit(at=NOW, mpps=change)))
+    store.run(commit(Commit(at=NOW, mpps=[change])))
     tidy(store, NOW + 20 * DAY)
     assert known(store, "A1") == {"A1"}
     tidy(store, NOW + 31 * DAY)
@@ -199,16 +200,35 @@ def test_the_archive_is_bounded_by_bytes_and_by_days(store: Store) -> None:
     assert store.run(archive.count()) == store.run(archive.size_bytes()) == 0
 
 
+def test_every_removal_is_counted(store: Store, save: Save) -> None:
+    save(PATIENT)
+    save(an_order("A1"), an_order("A2", status=StepStatus.COMPLETED))
+    message = Archived("RIS", "1", "ORM^O01", "applied", "", 0.0, (), "m", b"MSH", (b"ACK",))
+    for _ in range(3):
+        store.run(commit(Commit(at=NOW, archived=message)))
+    metrics = UpdatesMetrics()
+    times = [datetime.now(UTC) + year * 365 * DAY for year in (1, 2, 3)]
+    for _ in range(3):  # a patient goes long after the last order
+        Retention(store, Keep(), lambda: times.pop(0), metrics.removed).slice()
+    name = "broker_updates_removed_total"
+    counted = {
+        what: metrics.registry.get_sample_value(name, {"what": what})
+        for what in ("messages", "orders", "patients")
+    }
+    assert counted == {"messages": 3, "orders": 2, "patients": 1}
+
+
 def test_dead_letters_go_after_keep_dead(store: Store, report: Reports) -> None:
     report()
-    event = store.run(outbox.take("ris", "H|A1", "t", ttl_ms=1000))
-    assert event is not None
-    assert store.run(outbox.park("ris", "H|A1", "t", event, cause="AE", at=0.0)).done
+    taken = store.run(outbox.take("ris", "H|A1", "t", ttl_ms=1000))
+    assert taken is not None
     now = datetime.now(UTC)
+    at = now.timestamp()
+    assert store.run(outbox.park("ris", "H|A1", "t", taken.event, cause="AE", at=at)).done
     tidy(store, now + 89 * DAY)
-    assert store.run(outbox.dead()) == 1
+    assert store.run(dead.count()) == 1
     tidy(store, now + 91 * DAY)
-    assert store.run(outbox.dead()) == 0
+    assert store.run(dead.count()) == 0
 
 
 def test_every_key_of_the_store_is_in_the_list_of_what_grows() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from broker.worklist.apply import Applied, Sender, apply_all
 from broker.worklist.changes import Action, Attributes, Change
 from broker.worklist.finding import Known
+from broker.worklist.policies import Policies
 from broker.worklist.records import Item, Order, items
 from broker.worklist.staleness import instant
 
@@ -17,9 +18,19 @@ FILLER = "FillerOrderNumberImagingServiceRequest"
 STEP_ID = "ScheduledProcedureStepID"
 
 
-def sender(sent: str = "20260101120000", name: str = "RIS|HOSP", issuer: str = "HOSP") -> Sender:
-    """A RIS and the time of its message."""
-    return Sender(name, issuer, instant(sent, UTC))
+def sender(
+    sent: str = "20260101120000",
+    name: str = "RIS|HOSP",
+    issuer: str = "HOSP",
+    *,
+    force: bool = False,
+    received: str = "",
+    replayed: bool = False,
+    **policies: Any,
+) -> Sender:
+    """A RIS, the time of its message, and what its site has decided."""
+    at = instant(sent, UTC)
+    return Sender(name, issuer, at, Policies(**policies), force, received, replayed)
 
 
 def group(*steps: Attributes, **said: Any) -> Attributes:
@@ -53,8 +64,10 @@ def say(
         Change(action, attributes, f"ORC[{number}]") for number, attributes in enumerate(groups, 1)
     ]
     applied = apply_all(message, known, by or sender())
-    aliases = {**known.aliases, **{f"order:{old}": new for old, new in applied.renamed.items()}}
-    return Known(applied.known.orders, applied.known.patients, aliases), applied
+    after = applied.known
+    aliases = {**after.aliases, **{f"order:{old}": new for old, new in applied.renamed.items()}}
+    remembered = {**known.tombstones, **applied.buried, **applied.heard}
+    return Known(after.orders, after.patients, aliases, remembered), applied
 
 
 def said(action: Action, *groups: Attributes, by: Sender | None = None) -> Known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -335,7 +336,7 @@ def test_a_cancel_of_an_unknown_step_cancels_nothing() -> None:
     for said_ in ({STEPS: [{STEP_ID: "S7"}]}, {"RequestedProcedureID": "R7"}):
         after, applied = say(known, CA, {"AccessionNumber": "A1", **said_})
         assert statuses(after) == ["SCHEDULED"]
-        assert applied.notes == ("unknown order",)
+        assert applied.notes == ("unknown step",)
 
 
 def test_a_cancel_without_a_patient_is_applied_and_blanks_nothing() -> None:
@@ -379,18 +380,38 @@ def test_an_exam_that_the_ris_itself_called_started_the_ris_may_complete() -> No
     assert applied.notes == ()
 
 
-def test_a_cancel_wins_a_tie_whichever_comes_first() -> None:
+def meanwhile(known: Known) -> Known:
+    """The same, read by a message that was under way before all of it was written."""
+    return replace(known, together=frozenset(known.orders))
+
+
+def test_a_cancel_that_is_on_its_way_together_with_an_order_wins_a_tie() -> None:
     known, _ = say(said(NW, group()), CA, group())
     assert statuses(known) == ["CANCELLED"]
-    known, _ = say(known, NW, group())
+    known, _ = say(meanwhile(known), NW, group())
     assert statuses(known) == ["CANCELLED"]
 
 
 def test_a_cancel_of_one_procedure_wins_a_tie_too() -> None:
     first, second = two()
     known, _ = say(said(NW, first, second), CA, second)
-    known, _ = say(known, NW, first, second)
+    known, _ = say(meanwhile(known), NW, first, second)
     assert statuses(known) == ["SCHEDULED", "CANCELLED"]
+
+
+@pytest.mark.parametrize("again", [T1, T1[:12]])
+def test_what_is_ordered_anew_after_the_answer_to_a_cancel_of_the_same_time_is_listed(
+    again: str,
+) -> None:
+    known, _ = say(said(NW, group()), CA, group())
+    known, applied = say(known, NW, group(), by=sender(again))
+    assert statuses(known) == ["SCHEDULED"]
+    assert applied.notes == ()
+
+
+def test_what_is_newer_wins_although_a_cancel_is_on_its_way() -> None:
+    known, _ = say(said(NW, group()), CA, group())
+    assert statuses(say(meanwhile(known), NW, group(), by=sender(T2))[0]) == ["SCHEDULED"]
 
 
 def test_a_newer_order_takes_a_cancelled_one_up_again() -> None:
@@ -554,10 +575,11 @@ def test_orders_that_share_a_placer_number_stay_two_orders() -> None:
     assert set(known.orders) == {"HOSP|A1", "HOSP|A2", "HOSP|A3"}
 
 
-def test_a_placer_number_of_several_orders_leads_to_none_of_them() -> None:
+def test_a_placer_number_of_several_orders_leads_an_update_to_none_of_them() -> None:
     known = said(NW, group(**{PLACER: "P1"}), group(AccessionNumber="A2", **{PLACER: "P1"}))
-    _, applied = say(known, CA, {PLACER: "P1"})
-    assert applied.notes == ("unknown order",)
+    with pytest.raises(Refused) as refused:
+        say(known, XO, {"PatientID": "123", PLACER: "P1", STEPS: [{}]})
+    assert refused.value.reason is Reason.NO_ACCESSION
 
 
 # --- patients
@@ -588,7 +610,7 @@ def test_a_patient_update_moves_the_orders_of_its_visit_only() -> None:
     update = {"PatientID": "123", "AdmissionID": "V1", "CurrentPatientLocation": "WARD 3"}
     known, _ = say(known, A08, update, by=sender(T2))
     places = {key: o.facts.text("CurrentPatientLocation") for key, o in known.orders.items()}
-    assert places == {"HOSP|A1": "WARD 3", "HOSP|A2": "", "HOSP|A3": "WARD 3"}
+    assert places == {"HOSP|A1": "WARD 3", "HOSP|A2": "", "HOSP|A3": ""}
 
 
 def test_a_stale_patient_update_changes_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from broker.worklist.attributes import ROWS, STEPS
 from broker.worklist.matching import START_DATE, START_TIME, Query, fold, glob
-from broker.worklist.narrowing import name_prefix, narrow, score
+from broker.worklist.narrowing import name_prefix, narrow, score, settles
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step, items
+from broker.worklist.zoned import Zoned
 
 DATE, TIME = "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"
 AET = "ScheduledStationAETitle"
@@ -78,10 +80,19 @@ def matches(one: dict[str, Any], step: dict[str, Any] | None = None, **top: Any)
         ("*", "*", "ABC"),
         ("-", "-", "ABC"),  # unusable is universal
         ("yesterday", "noon", "ABC"),
+        ("20260230", "", "ABC"),  # no calendar has it, and nobody is scheduled then
+        ("00000000", "2400", "ABC"),
+        ("", "0560", "ABC"),
+        ("20260101-20260231", "0500-2400", "ABC"),  # as an end it is a bound
+        (["20260101", "20260102"], "", "ABC"),  # any of them
+        (["20260101", "20260105-"], "", "A"),
+        (["20260102", "20260105"], ["0500", "1930"], "B"),
+        (["20260101", "today"], "", "ABC"),
+        (["20260101", ""], "", "ABC"),
     ],
 )
 def test_start_is_matched_by_single_values_ranges_and_as_one_period(
-    date: str, time: str, expected: str
+    date: Any, time: Any, expected: str
 ) -> None:
     assert found({DATE: date, TIME: time}) == expected
 
@@ -234,7 +245,8 @@ def test_a_known_key_that_is_not_matched_is_returned() -> None:
     """18."""
     query = Query.of({"SpecialNeeds": "x"})
     assert query.matches(A)
-    assert query.supported()
+    assert not query.supported()  # FF01: who asks for a value must hear that nobody looked
+    assert Query.of({"SpecialNeeds": ""}).supported()
     assert query.answer(item(SpecialNeeds="wheelchair")) == {"SpecialNeeds": "wheelchair"}
 
 
@@ -253,6 +265,7 @@ def test_the_query_retrieve_level_is_ignored() -> None:
     assert query.matches(A)
     assert query.supported()
     assert query.answer(A) == {"PatientID": "123"}
+    assert Query.of({"TimezoneOffsetFromUTC": "+0100"}).supported()
 
 
 def test_a_key_at_the_wrong_level_is_no_key_of_ours() -> None:
@@ -318,6 +331,165 @@ def test_descriptions_stand_in_for_each_other(
     assert one[STEPS][0]["ScheduledProcedureStepDescription"] == step
 
 
+# --- every matching type
+
+
+CODES = [
+    {"CodeValue": "CT1", "CodingSchemeDesignator": "L", "CodeMeaning": "Head"},
+    {"CodeValue": "CT2", "CodingSchemeDesignator": "X"},
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ({"CodeValue": "CT1"}, True),
+        ({"CodeValue": "CT*", "CodingSchemeDesignator": "X"}, True),
+        ({"CodeValue": "CT1", "CodingSchemeDesignator": "X"}, False),  # of two different items
+        ({"CodeValue": "", "CodeMeaning": ""}, True),
+        ({"CodeMeaning": "*"}, True),
+        ({}, True),
+    ],
+)
+def test_a_sequence_matches_when_one_item_has_all_of_the_key_item(
+    key: dict[str, str], expected: bool
+) -> None:
+    assert (
+        matches(item(ScheduledProtocolCodeSequence=CODES), {"ScheduledProtocolCodeSequence": [key]})
+        is expected
+    )
+    none = item()
+    universal = all(value in ("", "*") for value in key.values())
+    assert matches(none, {"ScheduledProtocolCodeSequence": [key]}) is universal
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("19700101", True),
+        ("1970.01.01", True),
+        ("19691231-19700101", True),
+        ("-19691231", False),
+        ("19700102-", False),
+        ("January", True),  # unreadable is universal
+        ("", True),
+    ],
+)
+def test_any_date_is_matched_by_value_and_by_range(key: str, expected: bool) -> None:
+    assert matches(item(PatientBirthDate="19700101"), PatientBirthDate=key) is expected
+    assert matches(item(PatientBirthDate=""), PatientBirthDate=key) is (key in ("", "January"))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "key"),
+    [
+        ("ScheduledStationName", "Scanner ?"),
+        ("ScheduledProcedureStepLocation", "*room"),
+        ("ReferringPhysicianName", "who^*"),
+        ("RequestedProcedureDescription", "CT *"),
+        ("PatientSex", "F"),
+        ("AdmissionID", "V1"),
+        ("PlacerOrderNumberImagingServiceRequest", "PL*"),
+    ],
+)
+def test_optional_keys_restrict_too(keyword: str, key: str) -> None:
+    stored = {
+        "ScheduledStationName": "Scanner 7",
+        "ScheduledProcedureStepLocation": "east room",
+        "ReferringPhysicianName": "Who^Jo",
+        "RequestedProcedureDescription": "CT head",
+        "PatientSex": "F",
+        "AdmissionID": "V1",
+        "PlacerOrderNumberImagingServiceRequest": "PL1",
+    }
+    in_step = ROWS[keyword].kept == "step"
+    query = Query.of({STEPS: [{keyword: key}]} if in_step else {keyword: key})
+    assert query.matches(item(**{keyword: stored[keyword]}))
+    assert not query.matches(item(**{keyword: "other"}))
+    assert not query.matches(item())
+    assert query.supported()
+
+
+def test_two_stars_by_group_want_a_name_at_least() -> None:
+    """`*=*` is not universal (PS3.4 C.2.2.2.4)."""
+    assert matches(A, PatientName="*=*")
+    assert not matches(item(PatientName=""), PatientName="*=*")
+
+
+# --- what has to be negotiated
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("Mayer", True),
+        ("maier^hanz", True),
+        ("Hans Meyer", True),
+        ("MEYER, HANS", True),
+        ("Hans", True),
+        ("H* Mayer", True),
+        ("Mayer^Fritz", False),
+        ("Miller", False),
+        ("王", True),
+        ("李", False),
+    ],
+)
+def test_fuzzy_matching_finds_names_that_sound_alike(key: str, expected: bool) -> None:
+    one = item(PatientName="Meyer^Hans=王^小東")
+    query = Query.of({"PatientName": key}, fuzzy=True)
+    assert query.matches(one) is expected
+    assert narrow(query).kind == "start"
+    assert not query.matches(item(PatientName=""))
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("offset", "date", "time", "expected"),
+    [
+        ("+0000", "20260101", "1800-1900", "A"),  # 19:30 in Berlin is 18:30
+        ("+0000", "20260101", "1930", ""),
+        ("-0800", "20260101", "2000", "B"),  # 05:00 of the next day in Berlin
+        ("-0800", "20260101-20260102", "2000-0300", "BC"),
+        ("+1300", "20260102", "", "AB"),
+        ("nonsense", "20260101", "1930", "A"),
+        ("", "20260101", "1930", "A"),
+    ],
+)
+def test_dates_and_times_are_in_the_zone_of_the_query_once_negotiated(
+    offset: str, date: str, time: str, expected: str
+) -> None:
+    keys = {"TimezoneOffsetFromUTC": offset, STEPS: [{DATE: date, TIME: time}]}
+    query = Query.of(keys, zone=BERLIN)
+    assert "".join(n for n, one in (("A", A), ("B", B), ("C", C)) if query.matches(one)) == expected
+    bounds = narrow(query)
+    for name, one in (("A", A), ("B", B), ("C", C)):
+        step = one[STEPS][0]
+        if name in expected:
+            assert bounds.low <= score(step[DATE], step[TIME]) <= bounds.high
+
+
+def test_answers_are_in_the_zone_of_the_query_and_say_so() -> None:
+    keys = {"TimezoneOffsetFromUTC": "-0800", STEPS: [{DATE: "", TIME: ""}], "PatientBirthDate": ""}
+    born = {"PatientBirthDate": "19700101", "PatientBirthTime": "0100"}
+    one = item(**{DATE: "20260102", TIME: "0500", **born})
+    assert Query.of(keys, zone=BERLIN).answer(one) == {
+        "TimezoneOffsetFromUTC": "-0800",
+        "PatientBirthDate": "19700101",
+        STEPS: [{DATE: "20260101", TIME: "2000"}],
+    }
+    assert Query.of(keys).answer(one)[STEPS] == [{DATE: "20260102", TIME: "0500"}]
+    assert "TimezoneOffsetFromUTC" not in Query.of(keys).answer(one)
+
+
+def test_the_offset_of_the_site_is_that_of_the_day() -> None:
+    told = Query(top={}, step=None, zone=Zoned(BERLIN))
+    assert told.answer(A) == {"TimezoneOffsetFromUTC": "+0100"}
+    assert told.answer(item(**{DATE: "20260701"})) == {"TimezoneOffsetFromUTC": "+0200"}
+    assert told.matches(A)
+
+
 # --- the index that leads to the candidates
 
 
@@ -344,17 +516,19 @@ def test_the_narrowest_index_is_chosen(keys: dict[str, Any], kind: str, value: s
 
 dates = st.sampled_from(["20251231", "20260101", "20260102", "20260103"])
 times = st.sampled_from(["0000", "0500", "050030", "120000", "193000.5", "2359"])
-date_keys = st.one_of(
+single_dates = st.one_of(
     dates, st.just(""), st.builds("{}-{}".format, st.one_of(st.just(""), dates), dates)
 )
-time_keys = st.one_of(
+single_times = st.one_of(
     times, st.just(""), st.builds("{}-{}".format, times, st.one_of(st.just(""), times))
 )
+date_keys = st.one_of(single_dates, st.lists(single_dates, max_size=3))
+time_keys = st.one_of(single_times, st.lists(single_times, max_size=3))
 
 
 @given(date_keys, time_keys, dates, times)
 def test_what_matches_a_start_lies_within_the_bounds_read_from_the_index(
-    date_key: str, time_key: str, date: str, time: str
+    date_key: Any, time_key: Any, date: str, time: str
 ) -> None:
     query = Query.of({STEPS: [{DATE: date_key, TIME: time_key}]})
     bounds = narrow(query)
@@ -394,3 +568,24 @@ def test_a_date_that_nobody_can_read_matches_all_and_is_named() -> None:
     query = Query.of({STEPS: [{START_DATE: "TODAY", START_TIME: "0800-1200"}]})
     assert query.passed_over() == [START_DATE]
     assert Query.of({STEPS: [{START_DATE: "", START_TIME: "*"}]}).passed_over() == []
+    impossible = {"PatientBirthDate": "19611332", STEPS: [{START_TIME: ["0800", "2560"]}]}
+    assert Query.of(impossible).passed_over() == ["PatientBirthDate", START_TIME]
+
+
+def test_a_range_that_ends_before_it_begins_is_named_and_a_night_is_none() -> None:
+    """It matches nothing, and the log says of which key."""
+    days, hours = "20260302-20260301", "1800-0600"
+    assert Query.of({STEPS: [{START_DATE: days}]}).backwards() == [START_DATE]
+    assert Query.of({STEPS: [{START_TIME: hours}]}).backwards() == [START_TIME]
+    night = {STEPS: [{START_DATE: "20260301-20260302", START_TIME: hours}]}
+    assert Query.of(night).backwards() == []
+    assert Query.of({STEPS: [{START_DATE: [days, "20260301"]}]}).backwards() == []
+
+
+def test_a_list_of_dates_is_read_from_the_index_from_the_first_to_the_last() -> None:
+    query = Query.of({STEPS: [{AET: "CT1", DATE: ["20260105", "20260101"]}]})
+    bounds = narrow(query)
+    assert (bounds.low, bounds.high) == (20260101000000, 20260105235959)
+    assert not settles(query, bounds), "the days between are not asked for"
+    one = Query.of({STEPS: [{AET: "CT1", DATE: ["20260105"]}]})
+    assert settles(one, narrow(one))

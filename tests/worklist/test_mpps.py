@@ -9,19 +9,10 @@ import pytest
 from broker.worklist import mpps
 from broker.worklist.changes import Action, Attributes
 from broker.worklist.finding import Known
-from broker.worklist.mpps import (
-    COMPLETED,
-    DISCONTINUED,
-    IN_PROGRESS,
-    MppsRefused,
-    Performed,
-    advanced,
-    changed,
-    created,
-    followed,
-    leads,
-    references,
-)
+from broker.worklist.mpps import COMPLETED, DISCONTINUED, IN_PROGRESS, MppsRefused, Performed
+from broker.worklist.performing import OTHER_PATIENT, advanced
+from broker.worklist.reconciling import followed, leads
+from tests.worklist.scanning import changed, created, references
 from tests.worklist.speaking import (
     FILLER,
     STEP_ID,
@@ -363,8 +354,9 @@ def test_an_exam_may_be_appended_to_a_finished_step() -> None:
     known, first = start(known, "1.1", item)
     known = end(known, first, COMPLETED)
     known, second = start(known, "1.2", item)
-    assert statuses(known) == ["STARTED"]
+    assert statuses(known) == ["COMPLETED"]
     assert statuses(end(known, second, COMPLETED)) == ["COMPLETED"]
+    assert statuses(end(known, second, DISCONTINUED)) == ["COMPLETED"]
 
 
 def test_a_discontinued_exam_may_be_taken_up_again() -> None:
@@ -400,5 +392,5 @@ def test_an_exam_under_another_patient_id_is_taken_and_flagged() -> None:
     known = said(Action.SCHEDULE, group())
     known, _ = start(known, "1.9", item_of(known), PatientID="SOMEONEELSE")
     [order] = known.orders.values()
-    assert order.flags == (mpps.OTHER_PATIENT,)
+    assert order.flags == (OTHER_PATIENT,)
     assert statuses(known) == ["STARTED"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from broker.worklist.staleness import instant, is_stale
 
 BERLIN = ZoneInfo("Europe/Berlin")
+RECEIVED = "20260316110000"
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,8 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("20260316101500-0500", "20260316151500"),
         ("20260316", "20260316"),
         ("202613991015", ""),
+        ("99991231235959.9999-1400", ""),
+        ("00010101000000+1400", ""),
         ("", ""),
         ("rubbish", ""),
     ],
@@ -35,3 +39,22 @@ def test_in_the_hour_that_is_repeated_arrival_decides():
     assert (first, second) == ("", "")
     assert not is_stale(second, first)
     assert not is_stale(instant("20261025030500", BERLIN), instant("20261025015500", BERLIN))
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ("20260316120500", "20260316110500"),  # within five minutes of when it came
+        ("20260316120501", RECEIVED),
+        ("20260316150000", RECEIVED),
+        ("202603161206", RECEIVED),
+        ("20260318", RECEIVED),
+        ("20990101", RECEIVED),
+        ("2099", RECEIVED),
+        ("20260316", "20260316"),
+    ],
+)
+def test_a_time_more_than_five_minutes_ahead_counts_as_when_it_came(sent, expected):
+    """Believed, it would make the cancel that follows by a right clock stale."""
+    received = datetime(2026, 3, 16, 12, tzinfo=BERLIN)
+    assert instant(sent, BERLIN, received) == expected

@@ -1,0 +1,1 @@
+"""Expressions, conditions and paths: their grammar, and the closures they become."""

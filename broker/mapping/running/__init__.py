@@ -1,0 +1,1 @@
+"""Rules and a message make a change; quickly, and when watched, step by step."""

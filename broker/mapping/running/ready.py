@@ -1,0 +1,273 @@
+"""A leaf for clean fields: a plain path needs a split and no more; what is odd, it does itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from broker.hl7.header import STANDARD
+from broker.hl7.message import NULL
+from broker.mapping.language.reading import Applied, Kept, Reading
+from broker.mapping.language.scope import Test
+from broker.mapping.running.leaf import ABSENT, Leaf, Option
+from broker.mapping.values.evaluation import Evaluation, Origin, Unfit
+from broker.worklist.changes import FILLS_GAPS, SAID, Ranked
+
+EMPTY, CLEAN, ODD, REPEATED = 0, 1, 2, 3
+SEPARATOR: Final = STANDARD.component
+REPETITION: Final = STANDARD.repetition
+MOST_KEPT: Final = 512
+LONGEST_KEPT: Final = 250
+Functions = Sequence[tuple[Callable[..., Any], tuple[Any, ...], bool]]
+_CalledPlace = tuple[int, Test | None, Origin, int, Functions, bool, Kept | None, bool]
+Spot = tuple[int, Reading, Test | None]
+"""The rank of what a field says, the field with its functions, and when it is looked at."""
+
+
+class Ready:
+    """A rule for one shape: as a Leaf or Items, what fills `keyword` is its `value`."""
+
+    __slots__ = ("keyword", "value")
+
+    def __init__(self, keyword: str, value: Callable[[Evaluation], Any]) -> None:
+        """`value` gives what the rule's own would."""
+        self.keyword = keyword
+        self.value = value
+
+
+def ready_leaf(leaf: Leaf, kind: Callable[[Origin], int], *, walked: bool) -> Ready | None:
+    """The leaf made ready, None where it is to work as it is.
+
+    `kind` tells what a field is in messages of the shape, `walked` whether they have the segments
+    that `each:` walks.
+    """
+    if leaf.test is not None:
+        return None
+    if leaf.constant is not None:
+        constant = Ranked(leaf.constant, FILLS_GAPS)
+        return Ready(leaf.keyword, lambda _: constant)
+    spots = _spots(leaf)
+    if walked and any(each.origin.segment == leaf.walked for _, each, _ in spots):
+        return None  # it depends on the element
+    spots = [spot for spot in spots if kind(spot[1].origin)]
+    if not spots:
+        return _stand_in(leaf)
+    if not all(_is_ready(each, kind(each.origin)) for _, each, _ in spots):
+        return None
+    if any(each.calls for _, each, _ in spots):
+        return Ready(leaf.keyword, _called(leaf, spots))
+    rank, reading, test = spots[0]
+    if len(spots) == 1 and test is None and leaf.clean_limit is not None:
+        return Ready(leaf.keyword, _only_text(leaf, rank, reading))
+    return Ready(leaf.keyword, _text(leaf, spots))
+
+
+def _spots(leaf: Leaf) -> list[Spot]:
+    """What a leaf tries before it needs to ask anything."""
+    spots: list[Spot] = []
+    for number, option in enumerate(leaf.options):
+        if not option.quiet or not option.readings:
+            break
+        for rank, each in enumerate(option.readings):
+            spots.append((max(rank, number) if leaf.ranked else SAID, each, option.test))
+    return spots
+
+
+def _is_ready(reading: Reading, kind: int) -> bool:
+    whole = bool(reading.calls) and reading.calls[0].whole
+    return kind == CLEAN or (kind == REPEATED and whole)
+
+
+def _stand_in(leaf: Leaf) -> Ready | None:
+    """The first default, where every field that a leaf reads is empty."""
+    limit = leaf.clean_limit
+    if limit is None or not all(map(_only_reads, (*leaf.options, *leaf.defaults[:1]))):
+        return None
+    if not leaf.defaults or any(each.calls for each in leaf.defaults[0].readings):
+        return None
+    read, itself, longest = leaf.defaults[0].read, leaf.value, limit
+    stands_on = leaf.defaults[0].stands_on
+
+    def value(evaluation: Evaluation) -> Any:
+        if not evaluation.strict:
+            return ABSENT
+        said = read(evaluation)
+        if said.__class__ is str and said.isprintable() and len(said) <= longest:
+            fitted = said.strip()
+            if fitted and said != NULL and "\\" not in said:
+                return Ranked(fitted, FILLS_GAPS, stands_on)
+        return itself(evaluation)
+
+    return Ready(leaf.keyword, value)
+
+
+def _only_reads(option: Option) -> bool:
+    return option.test is None and bool(option.readings)
+
+
+def _only_text(leaf: Leaf, rank: int, reading: Reading) -> Callable[..., Any]:
+    origin = reading.origin
+    name, number, component = origin.segment, origin.field, origin.component or 1
+    itself, limit, alone = leaf.value, leaf.clean_limit or 0, leaf.only is not None
+
+    def value(evaluation: Evaluation) -> Any:
+        text = evaluation.firsts[name][1][number]  # type: ignore[index] # the shape says so
+        if SEPARATOR in text or component > 1:
+            text = _component(text, component)
+        fitted = text.strip()
+        if not fitted or len(text) > limit:
+            return ABSENT if alone and not text else itself(evaluation)
+        return Ranked(fitted, rank) if rank else fitted
+
+    return value
+
+
+def _text(leaf: Leaf, spots: Sequence[Spot]) -> Callable[..., Any]:
+    origins = [(rank, test, each.origin) for rank, each, test in spots]
+    places = [
+        (rank, test, each.segment, each.field, each.component or 1) for rank, test, each in origins
+    ]
+    itself, alone = leaf.value, leaf.only is not None
+    limit = -1 if leaf.clean_limit is None else leaf.clean_limit
+
+    def value(evaluation: Evaluation) -> Any:
+        firsts = evaluation.firsts
+        for rank, test, name, number, component in places:
+            if test is not None and not test(evaluation):
+                continue
+            text = firsts[name][1][number]  # type: ignore[index] # the shape says so
+            if SEPARATOR in text or component > 1:
+                text = _component(text, component)
+            if text:
+                fitted = text.strip() if len(text) <= limit else _fitted(leaf, evaluation, text)
+                if not fitted:
+                    return itself(evaluation)
+                return Ranked(fitted, rank) if rank else fitted
+        return ABSENT if alone else itself(evaluation)
+
+    return value
+
+
+def _fitted(leaf: Leaf, evaluation: Evaluation, text: str) -> Any:
+    """The text as its VR wants it, '' where it does not fit: the leaf then says why."""
+    if leaf.clean_limit is not None:
+        return ""
+    warned = len(evaluation.warnings)
+    try:
+        fit = leaf.fit
+        fitted = fit(evaluation, text) if fit is not None else leaf.fitted(evaluation, text)
+    except Unfit:
+        fitted = ""
+    if not fitted:
+        del evaluation.warnings[warned:]
+    return fitted
+
+
+def _component(text: str, number: int) -> str:
+    parts = text.split(SEPARATOR, number)
+    return parts[number - 1] if number <= len(parts) else ""
+
+
+def _called(leaf: Leaf, spots: Sequence[Spot]) -> Callable[..., Any]:
+    places = [_place(*spot) for spot in spots]
+    alone, ending = leaf.only is not None, spots[-1][1].origin
+
+    def value(evaluation: Evaluation) -> Any:
+        firsts = evaluation.firsts
+        for rank, test, origin, component, functions, whole, kept, rest in places:
+            if test is not None and not test(evaluation):
+                continue
+            segment, fields = firsts[origin.segment]  # type: ignore[misc] # the shape says so
+            said: Any = fields[origin.field]
+            if not whole and (SEPARATOR in said or component > 1):
+                said = _component(said, component)
+            key = said
+            if kept is not None:
+                if rest and REPETITION not in said:
+                    key = said.partition(SEPARATOR)[2]
+                known = kept.get(key)
+                if known is not None:
+                    return again(leaf, *known)
+            if whole:
+                said = segment.repetitions(origin.field) if said.strip("^&~ ") else ""
+                if len(said) > 1:
+                    said = [each for each in said if each.raw.strip("^&~ ")]
+            if said:
+                evaluation.origin, evaluation.origin_segment = origin, segment
+                evaluation.rank = rank
+                last = alone and origin is ending
+                return worked_out(leaf, evaluation, said, functions, kept, key, last=last)
+        return ABSENT if alone else leaf.value(evaluation)
+
+    return value
+
+
+def _place(rank: int, reading: Reading, test: Test | None) -> _CalledPlace:
+    origin, calls = reading.origin, reading.calls
+    whole = bool(calls) and calls[0].whole
+    kept = reading.kept if calls and all(each.steady for each in calls) else None
+    component = origin.component or 1
+    rest = bool(calls) and calls[0].rest
+    return rank, test, origin, component, functions_of(calls), whole, kept, rest
+
+
+def functions_of(calls: Sequence[Applied]) -> Functions:
+    return [(each.call, each.arguments, each.whole) for each in calls]
+
+
+def worked_out(
+    leaf: Leaf,
+    evaluation: Evaluation,
+    said: Any,
+    functions: Functions,
+    kept: Kept | None,
+    key: str,
+    *,
+    last: bool = False,
+) -> Any:
+    """What functions make of what was said; where that is nothing or odd, the leaf starts anew.
+
+    The `last` place of a leaf that insists on nothing may say nothing.
+    """
+    warnings, held, whole = evaluation.warnings, evaluation.held, evaluation.whole
+    before = (len(warnings), len(held), len(whole))
+    try:
+        for call, arguments, whole_field in functions:
+            if said.__class__ is list and not whole_field:
+                if len(said) != 1 or leaf.multiple or leaf.is_sequence:
+                    break  # each of several texts, which is for the leaf
+                said = said[0]
+            said = call(evaluation, said, *arguments)
+            if not said and last and before == (len(warnings), len(held), len(whole)):
+                if kept is not None:
+                    _keep(kept, key, ABSENT, 0)
+                return ABSENT
+            if not said or said == NULL:
+                break
+        else:
+            fitted, rank = leaf.fitted(evaluation, said), evaluation.rank
+            if fitted:
+                if kept is not None and before == (len(warnings), len(held), len(whole)):
+                    _keep(kept, key, fitted, rank)
+                return leaf.said(fitted, rank) if rank else fitted
+    except Unfit:
+        pass
+    del warnings[before[0] :], held[before[1] :], whole[before[2] :]
+    return leaf.value(evaluation)
+
+
+def _keep(kept: Kept, key: str, value: Any, rank: int) -> None:
+    if len(kept) >= MOST_KEPT:
+        kept.clear()
+    if len(key) <= LONGEST_KEPT:
+        kept[key] = (_copied(value) if value.__class__ is list else value, rank)
+
+
+def again(leaf: Leaf, value: Any, rank: int) -> Any:
+    if value.__class__ is list:
+        value = _copied(value)  # whoever gets it may change it
+    return leaf.said(value, rank) if rank else value
+
+
+def _copied(value: list[Any]) -> list[Any]:
+    return [{**each} if each.__class__ is dict else each for each in value]

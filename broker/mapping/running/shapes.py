@@ -1,0 +1,127 @@
+"""Rules made ready for messages of one shape: what cannot speak is left out, plain text read.
+
+One sender's messages have few shapes, and nearly all of their fields are clean: no escape, no
+second repetition, no null, no control character. Of such a field a plain path needs a split and no
+more. All else, and all that turns out odd on the way, is left to the rule itself, which also
+explains and refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from operator import truth
+from typing import Final
+
+from broker.hl7.header import STANDARD
+from broker.hl7.message import NULL, Segment
+from broker.mapping.running.items import Items, Rule
+from broker.mapping.running.leaf import Leaf, Place
+from broker.mapping.running.ready import CLEAN, EMPTY, ODD, REPEATED, Ready, ready_leaf
+from broker.mapping.running.selecting import ready_selection
+from broker.mapping.values.evaluation import Evaluation, Origin, Segments
+
+REPETITION: Final = STANDARD.repetition
+ESCAPE: Final = STANDARD.escape
+MOST_SHAPES: Final = 1024
+Shape = tuple[tuple[str, bytes], ...]
+"""For each segment that is read its name, and what each of its fields is."""
+
+
+class Shapes:
+    """The rules of a mapping by the shape of the message; worked out once for each."""
+
+    def __init__(self, rules: Sequence[Leaf | Items]) -> None:
+        """`rules` are all of the mapping."""
+        self._rules = rules
+        self._names = frozenset(_names(rules))
+        self._known: dict[Shape, tuple[Rule, ...]] = {}
+
+    def __len__(self) -> int:
+        """How many shapes are remembered."""
+        return len(self._known)
+
+    def rules_for(self, evaluation: Evaluation) -> Sequence[Rule]:
+        """The rules that can say something about this message, ready for it.
+
+        All of them as they are where somebody watches, or separators are not the usual ones.
+        """
+        if evaluation.trace is not None or evaluation.separators is not STANDARD:
+            return self._rules
+        shape = self._shape(evaluation.segments)
+        rules = self._known.get(shape)
+        if rules is None:
+            if len(self._known) >= MOST_SHAPES:
+                self._known.clear()
+            rules = self._known[shape] = tuple(_ready(self._rules, _Fields(shape)))
+        return rules
+
+    def _shape(self, segments: Segments | None) -> Shape:
+        if segments is None:
+            return ()
+        names = self._names
+        read = [(name, same[0]) for name, same in segments.named.items() if name in names]
+        return tuple([(name, bytes(_kinds(first))) for name, first in read])
+
+
+def _names(rules: Sequence[Leaf | Items]) -> Iterator[str]:
+    for rule in rules:
+        yield from (name for name, _ in rule.needs or ())
+        if isinstance(rule, Items):
+            yield from _names(rule.rules)
+        else:
+            yield from (each.origin.segment for option in rule.options for each in option.readings)
+
+
+def _kinds(segment: Segment) -> Iterable[int]:
+    fields, raw = segment.fields(), segment.raw
+    if (
+        segment.name == "MSH"
+    ):  # MSH-2 holds the marks that make other fields odd, and is read by none
+        return [*_kinds_of(fields[:2], ""), ODD, *_kinds_of(fields[3:], raw[8:])]
+    return _kinds_of(fields, raw)
+
+
+def _kinds_of(fields: Sequence[str], raw: str) -> Iterable[int]:
+    if raw.isprintable() and ESCAPE not in raw and NULL not in raw:
+        if REPETITION not in raw:
+            return map(truth, fields)
+        return [REPEATED if REPETITION in each else truth(each) for each in fields]
+    return [_kind(each) if each else EMPTY for each in fields]
+
+
+def _kind(text: str) -> int:
+    odd = REPETITION in text or ESCAPE in text or NULL in text or not text.isprintable()
+    return ODD if odd else CLEAN
+
+
+class _Fields:
+    """What the first segment of each name says."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.kinds = dict(shape)
+        self.filled = frozenset(self._filled())
+
+    def _filled(self) -> Iterator[Place]:
+        for name, kinds in self.kinds.items():
+            yield name, 0
+            yield from ((name, number) for number, kind in enumerate(kinds) if kind)
+
+    def kind(self, origin: Origin) -> int:
+        kinds = self.kinds.get(origin.segment, b"")
+        return kinds[origin.field] if origin.field < len(kinds) else EMPTY
+
+
+def _ready(rules: Sequence[Leaf | Items], fields: _Fields) -> Iterator[Rule]:
+    for rule in rules:
+        if rule.needs is not None and rule.needs.isdisjoint(fields.filled):
+            continue
+        if isinstance(rule, Items):
+            yield replace(rule, ready=tuple(_ready(rule.rules, fields)))
+        else:
+            yield _ready_leaf(rule, fields) or rule
+
+
+def _ready_leaf(leaf: Leaf, fields: _Fields) -> Ready | None:
+    walked = leaf.walked in fields.kinds
+    return ready_selection(leaf, fields.kind) or ready_leaf(leaf, fields.kind, walked=walked)

@@ -1,0 +1,1 @@
+"""Mappings proved on messages: tried, compared, covered, explained, begun."""

@@ -1,0 +1,119 @@
+"""What is wrong or risky about a configuration, before a broker is started with it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+from broker.settings import Address, Settings
+from broker.settings.tls import ClientTls, ServerTls
+from broker.store import external
+from broker.store.stamping import ServerProblem
+from broker.tls.credentials import Unusable, context_of
+
+
+class Wrong(Exception):
+    """A broker would not start with this configuration; carries the exit code."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def risks(settings: Settings) -> list[str]:
+    """One sentence for each risk, with what to do. Raises Wrong."""
+    return [
+        *_of_files(settings),
+        *_of_ports(settings),
+        *_of_peers(settings),
+        *_of_redis(settings),
+    ]
+
+
+def secured(settings: Settings) -> Iterator[tuple[str, ServerTls | ClientTls]]:
+    """Every block of TLS with the name of what it is of."""
+    audit = settings.audit
+    named: list[tuple[str, ServerTls | ClientTls | None]] = [
+        *((f"hl7.listeners.{n}", each.tls) for n, each in enumerate(settings.hl7.listeners)),
+        ("dicom", settings.dicom.tls),
+        *((f"ris.{ris.name}", ris.tls) for ris in settings.ris),
+        *((f"updates.forward.{to.name}", to.tls) for to in settings.updates.forward),
+        ("redis", settings.redis.tls),
+        ("selftest", settings.selftest.tls),
+        ("redis.sentinel", settings.redis.sentinel.tls if settings.redis.sentinel else None),
+        ("audit", audit.tls if (audit.to, audit.transport) == ("syslog", "tls") else None),
+    ]
+    yield from ((use, tls) for use, tls in named if tls is not None)
+
+
+def _of_files(settings: Settings) -> Iterator[str]:
+    held: dict[Path, str] = {}
+    for use, tls in secured(settings):
+        try:
+            context_of(tls)
+        except Unusable as problem:
+            raise Wrong(os.EX_CONFIG, f"{use}.tls: {problem}") from problem
+        if key := tls.key or tls.certificate:
+            held[key] = f"{use}.tls"
+    for place, section in (("redis", settings.redis), ("redis.sentinel", settings.redis.sentinel)):
+        if section is not None and section.password_file:
+            held[section.password_file] = f"{place}.password_file"
+    for path, use in held.items():
+        if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH | stat.S_IWGRP | stat.S_IWOTH):
+            yield f"{use}: {path} is open to others than its owner; chmod 600"
+
+
+def _of_ports(settings: Settings) -> Iterator[str]:
+    for number, listener in enumerate(settings.hl7.listeners):
+        if _is_open(listener.listen) and not listener.tls and not listener.peers:
+            fact = "takes orders from anybody who reaches it, in clear"
+            yield f"hl7.listeners.{number}: {listener.listen} {fact}; say tls, or peers"
+    dicom = settings.dicom
+    if dicom.plain and _is_open(dicom.listen):
+        yield f"dicom: {dicom.listen} shows patients in clear; say tls and plain: false"
+    if _is_open(settings.console.listen):
+        fact = "has no login and no TLS; keep it on 127.0.0.1, behind a proxy"
+        yield f"console: {settings.console.listen} {fact}"
+    audit = settings.audit
+    if audit.to == "syslog" and audit.transport == "udp" and audit.host and _is_open(audit.host):
+        yield f"audit: {audit.host} is told of patients in clear; say transport: tls"
+
+
+def _of_peers(settings: Settings) -> Iterator[str]:
+    dicom = settings.dicom
+    at = [*([dicom.listen] if dicom.plain else []), *([dicom.tls.listen] if dicom.tls else [])]
+    if dicom.unknown_ae == "accept" and any(map(_is_open, at)):
+        yield "dicom: any AE title gets the worklist; say unknown_ae: refuse, and the AEs"
+    for ris in settings.ris:
+        if not ris.tls and _is_open(ris.to):
+            yield f"ris.{ris.name}: {ris.to} is sent status messages in clear; say tls"
+    for scp in settings.updates.forward:
+        if not scp.tls and _is_open(scp.to):
+            yield f"updates.forward.{scp.name}: {scp.to} is sent MPPS in clear; say tls"
+
+
+def _of_redis(settings: Settings) -> Iterator[str]:
+    redis = settings.redis
+    if redis.is_ours:
+        return
+    if redis.url.startswith("redis://") or (redis.sentinel and not redis.tls):
+        remedy = "say redis.tls" if redis.sentinel else "say a rediss:// url and tls"
+        yield f"redis: records of patients cross the network in clear; {remedy}"
+    if redis.sentinel and not redis.sentinel.replicas:
+        yield "redis.sentinel: replicas: 0 loses acknowledged orders when the master dies; say 1"
+    try:
+        yield from (f"redis: {each}" for each in external.objections(redis.full_url))
+        yield from (f"redis: {each}" for each in external.remarks(redis.full_url))
+    except ServerProblem as problem:
+        raise Wrong(os.EX_UNAVAILABLE, f"{redis.place}: {problem}") from problem
+
+
+def _is_open(address: Address) -> bool:
+    """Whether others than this machine are at the other end."""
+    try:
+        return not ip_address(address.host).is_loopback
+    except ValueError:
+        return address.host != "localhost"

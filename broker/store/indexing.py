@@ -1,0 +1,103 @@
+"""Which form the indexes of open steps have; those of an earlier version are made anew at start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from broker.store import indexes, keys, reads
+from broker.store.call import Call, texts
+from broker.store.commit import Commit, Conflict, commit
+from broker.store.executors import Store, StoreUnavailable
+
+FORM: Final = "2"
+"""1: members without versions, starts to the minute. 2: as of commit.lua and `indexes.places`."""
+_SLICE: Final = 100
+_TRIES: Final = 100
+_TURN_S: Final = 60
+_LOOK_S: Final = 0.2
+
+
+class IndexesTooNew(Exception):
+    """The indexes have a form that this version does not know."""
+
+
+def ensure_indexed(store: Store, now: datetime) -> int:
+    """Make the indexes of open steps anew if an earlier version made them; gives how many orders.
+
+    Others that start wait for the one that does it; earlier versions must not run any more. It may
+    be broken off and done again. Raises StoreUnavailable, IndexesTooNew.
+    """
+    while (form := store.run(Call(("GET", keys.INDEXED), _text))) != FORM:
+        if form:
+            raise IndexesTooNew(
+                f"the store has indexes of form {form} and this version knows {FORM}: "
+                "run the newer broker again"
+            )
+        if store.run(Call(("SET", keys.INDEXING, "1", "NX", "EX", _TURN_S), bool)):
+            return _index(store, now)
+        time.sleep(_LOOK_S)
+    return 0
+
+
+def _index(store: Store, now: datetime) -> int:
+    stale = bool(store.run(Call(("EXISTS", keys.REVISION), int)))
+    if stale:
+        _remove(store)
+    placed = _place_all(store, now) if stale else 0
+    store.run(Call(("SET", keys.INDEXED, FORM), bool))
+    store.run(Call(("UNLINK", keys.INDEXING), int))
+    return placed
+
+
+def _remove(store: Store) -> None:
+    for pattern in (f"{keys.starts('')}*", keys.steps_of("*"), keys.NAMES):
+        for found in scanned(store, pattern):
+            store.run(Call(("UNLINK", *found), int))
+
+
+def _place_all(store: Store, now: datetime) -> int:
+    done = 0
+    for names in scanned(store, keys.order("*")):
+        _place(store, [name.removeprefix(keys.order("")) for name in names], now)
+        done += len(names)
+        store.run(Call(("EXPIRE", keys.INDEXING, _TURN_S), int))
+    for names in scanned(store, keys.patient("*")):
+        read = store.run(reads.patients(name.removeprefix(keys.patient("")) for name in names))
+        for patient in read.known.patients.values():
+            for entry in indexes.of_patient(patient):
+                if entry.key == keys.NAMES:
+                    store.run(Call(("ZADD", entry.key, 0, entry.member), int))
+        store.run(Call(("EXPIRE", keys.INDEXING, _TURN_S), int))
+    return done
+
+
+def _place(store: Store, order_keys: Sequence[str], now: datetime) -> None:
+    """Put the steps of orders in their places, at the versions that they have."""
+    for _ in range(_TRIES):
+        read = store.run(reads.orders(order_keys))
+        placed = [(read.revision(order), order) for order in read.known.orders.values()]
+        if not isinstance(store.run(commit(Commit(at=now, placed=placed, frees=True))), Conflict):
+            return
+    raise StoreUnavailable("others write while the indexes are made anew; stop them")
+
+
+def scanned(store: Store, pattern: str) -> Iterator[list[str]]:
+    """Give the keys of a pattern, some at a time; one may come twice."""
+    cursor = "0"
+    while True:
+        reply = store.run(Call(("SCAN", cursor, "MATCH", pattern, "COUNT", _SLICE), list))
+        cursor = _text(reply[0])
+        if found := texts(reply[1]):
+            yield found
+        if cursor == "0":
+            return
+
+
+def _text(reply: bytes | int | None) -> str:
+    """A text, or a cursor that redis-py has made a number; '' of nothing."""
+    if reply is None:
+        return ""
+    return reply.decode() if isinstance(reply, bytes) else f"{reply}"

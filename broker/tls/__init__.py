@@ -1,0 +1,1 @@
+"""TLS: files to contexts that follow their files, handshakes with a deadline, names of peers."""

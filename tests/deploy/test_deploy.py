@@ -1,0 +1,232 @@
+"""What is under docs/deploy: units that are locked, an installer that can run again, containers."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from broker.cli import run_command
+from broker.roles import DRAIN_S, ROLES
+from broker.settings import Settings
+from broker.store import external
+from broker.store.keys import PREFIX
+from tests.doors.actors import Broker, find, until
+from tests.store.watched import free_port
+
+DEPLOY = Path("docs/deploy").absolute()
+UNITS = sorted((DEPLOY / "systemd").iterdir())
+COMPOSE = yaml.safe_load(Path("docker-compose.yml").read_text())
+
+
+def service(unit: Path) -> dict[str, str]:
+    """The [Service] section; of a key that is there twice the last line."""
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str
+    parser.read(unit)
+    return dict(parser["Service"])
+
+
+@pytest.mark.peer("systemd-analyze")
+@pytest.mark.parametrize("unit", UNITS, ids=[unit.name for unit in UNITS])
+def test_a_unit_exposes_no_more_than_it_has_to(unit, tmp_path):
+    named = tmp_path / unit.name.replace("@", "@orders")
+    shutil.copy(unit, named)
+    analysed = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager", named],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Overall exposure level" in analysed.stdout, analysed.stderr
+    assert analysed.returncode == 0, analysed.stdout[-200:]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=[unit.name for unit in UNITS])
+def test_a_unit_waits_for_ready_feeds_a_watchdog_and_leaves_time_to_drain(unit):
+    told = service(unit)
+    assert told["Type"] == "notify"
+    assert told["WatchdogSec"]
+    assert told["RestartPreventExitStatus"] == f"{os.EX_CONFIG}"
+    assert told["KillMode"] == "mixed"
+    assert int(told["TimeoutStopSec"].removesuffix("s")) > DRAIN_S + 20
+    role = " --role %i" if "@" in unit.name else ""
+    assert told["ExecStart"] == f"/opt/worklist-broker/bin/broker run{role}"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root into which the installer has installed; libraries are those of this Python."""
+    root = tmp_path_factory.mktemp("image")
+    program = root / "opt" / "worklist-broker"
+    venv.create(program, with_pip=True)
+    (here,) = (path for path in sys.path if path.endswith("site-packages"))
+    (site,) = program.glob("lib/python*/site-packages")
+    (site / "libraries.pth").write_text(f"{here}\n")
+    assert "something changed" in install(root)
+    return root
+
+
+def install(root: Path) -> str:
+    ran = subprocess.run(
+        ["sh", DEPLOY / "install.sh"],
+        env={**os.environ, "DESTDIR": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.timeout(180)
+def test_the_installer_installs_a_program_that_runs_with_its_mappings(image):
+    program = image / "opt" / "worklist-broker" / "bin" / "broker"
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("BROKER_")}
+    checked = subprocess.run(
+        [program, "map", "check", image / "etc/worklist-broker/mappings"],
+        cwd=image,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "all mappings are right" in checked.stdout + checked.stderr
+    installed = {path.name for path in (image / "etc/systemd/system").iterdir()}
+    assert installed == {unit.name for unit in UNITS}
+
+
+@pytest.mark.timeout(180)
+def test_the_installer_changes_nothing_when_it_runs_again_and_never_files_of_the_site(image):
+    settings = image / "etc" / "worklist-broker" / "broker.yaml"
+    mapping = settings.parent / "mappings" / "minimal.yaml"
+    before = settings.read_text()
+    settings.write_text(f"{before}# ours\n")
+    mapping.write_text(f"{mapping.read_text()}# ours\n")
+    said = install(image)
+    assert "something changed" not in said
+    assert settings.read_text() == f"{before}# ours\n"
+    assert mapping.read_text().endswith("# ours\n")
+    (image / "etc/systemd/system/worklist-broker.service").write_text("[Service]\n")
+    assert "unit " in install(image)
+
+
+def test_the_installed_settings_are_right(tmp_path):
+    settings = Settings.load(DEPLOY / "broker.yaml", {})
+    assert settings.data == Path("/var/lib/worklist-broker")
+    assert settings.mappings == Path("/etc/worklist-broker/mappings")
+
+
+def test_a_profile_has_all_doors_or_one_a_service(tmp_path):
+    services = COMPOSE["services"]
+    profiles = {name: each["profiles"] for name, each in services.items()}
+    assert profiles.pop("broker") == ["single"]
+    group = {f"{kind}-{n}" for kind in ("redis", "sentinel") for n in (1, 2, 3)}
+    assert set(profiles) == group | {*ROLES}
+    assert all(each == ["scaled"] for each in profiles.values())
+    replicas = {name: each.get("deploy", {}).get("replicas", 1) for name, each in services.items()}
+    assert replicas == dict.fromkeys(services, 1) | {
+        "orders": 2,
+        "modality": 2,
+        "updates": 2,
+    }
+    assert services["orders"]["ports"] == ["2575-2576:2575"]
+    for name in sorted(group):
+        kind, told = name.partition("-")[0].replace("redis", "server"), services[name]["command"]
+        assert told == ["sh", "/redis-group.sh", kind, name, "redis-1"]
+    for name in ("broker", *ROLES):
+        assert int(services[name]["stop_grace_period"].removesuffix("s")) > DRAIN_S + 20
+
+
+def test_the_variables_of_the_containers_are_settings():
+    for name in ("broker", "orders"):
+        told = COMPOSE["services"][name]["environment"]
+        values = {key: default(text) for key, text in told.items()}
+        assert Settings.load(None, values).site == "Hospital"
+
+
+@pytest.mark.peer("redis-server")
+def test_the_group_of_the_containers_is_one_that_orders_can_be_entrusted_to(tmp_path):
+    """Started with ports in place of names; a second start takes the settings as they are."""
+    ports = [free_port() for _ in range(6)]
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin(kind: str, port: int) -> None:
+        data = tmp_path / f"{port}"
+        data.mkdir(exist_ok=True)
+        told = {"DATA": str(data), "PORT": f"{port}", "MASTER_PORT": f"{ports[0]}"}
+        command = ["sh", str(DEPLOY / "redis-group.sh"), kind, "127.0.0.1", "127.0.0.1"]
+        running.append(subprocess.Popen(command, env=os.environ | told, stdout=subprocess.DEVNULL))
+
+    hosts = [f"127.0.0.1:{port}" for port in ports[3:]]
+    url = Settings.model_validate({"redis": {"sentinel": {"hosts": hosts}}}).redis.full_url
+    try:
+        for kind, port in zip(["server"] * 3 + ["sentinel"] * 3, ports, strict=True):
+            begin(kind, port)
+        until(lambda: external.writable(url), "writes")
+        until(lambda: (found := external.standing(url)) and not found.troubles, "a quorum")
+        until(lambda: (found := external.standing(url)) and found.replicas == 2, "two replicas")
+        until(lambda: external.remarks(url) == [], "nothing to remark")
+        assert external.objections(url) == []
+        again = running.pop(1)
+        again.kill()
+        again.wait()
+        begin("server", ports[1])
+        until(lambda: (found := external.standing(url)) and found.replicas == 2, "two replicas")
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
+
+
+def default(text: str) -> str:
+    """What `${NAME:-default}` is when nobody sets it."""
+    return text.partition(":-")[2].removesuffix("}") if text.startswith("${") else text
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    running = Broker()
+    yield running
+    running.end()
+
+
+@pytest.mark.peer("redis-server")
+def test_the_health_checks_send_a_message_that_is_answered_and_changes_nothing(broker):
+    broker.start()
+    for _ in range(3):
+        assert checked("orders", broker) == 0
+        assert checked("modality", broker) == 0
+    assert [each.outcome for each in broker.archived()] == ["repeat", "repeat", "applied"]
+    assert find(broker) == []
+    kept = broker.store.redis.keys(f"{PREFIX}*")
+    assert not [key for key in kept if b":order:" in key or b":patient:" in key]
+    broker.stop()
+    assert checked("orders", broker) == os.EX_UNAVAILABLE
+    assert checked("modality", broker) == os.EX_UNAVAILABLE
+
+
+def checked(name: str, broker: Broker) -> int:
+    """The exit code of a service's health check, put to a broker that runs here."""
+    words: list[Any] = list(COMPOSE["services"][name]["healthcheck"]["test"])
+    assert words[:2] == ["CMD", "broker"]
+    here = {
+        "/etc/worklist-broker/health.hl7": str(DEPLOY / "health.hl7"),
+        "127.0.0.1:2575": str(broker.hl7),
+        "127.0.0.1:11112": str(broker.dicom),
+        words[-1]: default(words[-1]) if words[-1].startswith("$") else words[-1],
+    }
+    line = [here.get(word, word) for word in words[2:]]
+    if name == "orders":
+        line[-1] = str(broker.hl7)
+    return run_command(line)

@@ -1,0 +1,149 @@
+"""The alert rules that ship, and what /metrics says: against a broker that runs and works."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from broker.probe.orders import orm_o01
+from broker.probe.ris import Sink
+from broker.probe.scanner import Scanner, new_uid, worklist_keys
+from broker.store import selftest
+from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, send, until
+from tests.doors.commands import command_of
+from tests.tls.authority import Authority
+
+pytestmark = pytest.mark.peer("redis-server")
+
+RULES = Path(__file__).parents[2] / "docs" / "deploy" / "alerts.yaml"
+NAME = re.compile(r"\b(?:broker|up)_\w+\b")
+DOORS = ("orders", "modality", "updates", "store", "selftest")
+NOW = datetime(2026, 3, 16, 9, 35, 12)  # noqa: DTZ001 - a scanner's clock shows local time
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One with every option that has metrics: TLS, a RIS, the self-test."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    file = authority.issue("broker", "localhost", "127.0.0.1")
+    sink, tls = Sink(), f"tls: {{certificate: '{file}'}}"
+    config = CONFIG.replace("{listen: '127.0.0.1:0', processes", "{listeners: LISTENERS, processes")
+    config = config.replace(
+        "dicom: {", f"dicom: {{tls: {{listen: '127.0.0.1:0', certificate: '{file}'}}, "
+    )
+    config = config.replace(
+        "LISTENERS", f"[{{listen: '127.0.0.1:0'}}, {{listen: '127.0.0.1:0', {tls}}}]"
+    ).replace(", limits: {message_deadline: 1s, connections_per_host: 200}", "")
+    running = Broker(
+        f"{config}ris: [{{name: ris, to: '{sink.start()}'}}, "
+        f"{{name: far, to: '127.0.0.1:1', {tls}}}]\n"
+        f"selftest: {{every: 1h, sink: '127.0.0.1:{free_port()}'}}\n"
+    )
+    try:
+        running.start()
+        until(lambda: running.store.run(selftest.last()), "the self-test")
+        yield running
+    finally:
+        running.end()
+        sink.stop()
+
+
+def families(broker: Broker) -> list[Metric]:
+    with urllib.request.urlopen(f"http://{broker.console}/metrics", timeout=10) as answer:
+        return list(text_string_to_metric_families(answer.read().decode()))
+
+
+def samples(broker: Broker, name: str, **labels: str) -> float:
+    return broker.metric(name, **labels)
+
+
+def rules() -> list[dict[str, Any]]:
+    [group] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return list(group["rules"])
+
+
+def test_every_metric_of_the_alert_rules_is_there_in_a_broker_that_runs(broker: Broker) -> None:
+    accepted(broker.hl7, orm_o01(new_order()))
+    refused = new_order()
+    assert send(broker.hl7, orm_o01(refused).replace(b"|NW|", b"|QQ|")).code == "AE"
+    assert not broker.scanner.find(worklist_keys(accession="NOBODYHASIT"))
+    wanted = {name for rule in rules() for name in NAME.findall(rule["expr"])}
+    assert len(wanted) > 15
+
+    def missing() -> set[str]:
+        return wanted - {sample.name for family in families(broker) for sample in family.samples}
+
+    until(lambda: not missing(), f"{missing()}")
+
+
+def test_every_rule_says_how_bad_it_is_and_what_to_do() -> None:
+    names = [rule["alert"] for rule in rules()]
+    assert len(names) == len(set(names)) > 10
+    for rule in rules():
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert rule["labels"]["severity"] in ("critical", "warning", "info")
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["remedy"].startswith("broker ")
+
+
+def test_every_metric_is_of_a_door_has_a_help_text_and_no_patient_in_a_label(
+    broker: Broker,
+) -> None:
+    order = new_order()
+    accepted(broker.hl7, orm_o01(order))
+    uid = new_uid()
+    assert broker.scanner.mpps_start(only(broker, order), uid=uid, now=NOW) == 0
+    until(lambda: samples(broker, "broker_modality_mpps_total", operation="N-CREATE"), "the MPPS")
+    found = families(broker)
+    for family in found:
+        assert family.name.split("_")[:2] in [["broker", door] for door in DOORS], family.name
+        assert len(family.documentation) > 10, family.name
+    said = {value for family in found for s in family.samples for value in s.labels.values()}
+    person = order.patient
+    secrets = (person.patient_id, person.name.split("^")[0], "MIRJAM", order.accession, uid)
+    assert not [value for value in said for secret in secrets if secret in value]
+
+
+def test_each_sender_and_ae_is_counted_by_itself_and_shown_by_status(
+    broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = new_order()
+    accepted(broker.hl7, orm_o01(order))
+    ct7 = Scanner(broker.dicom, calling="CT7")
+    assert not ct7.find(worklist_keys(accession="NOBODYHASIT"))
+    assert ct7.find(worklist_keys(accession=order.accession))
+    until(lambda: samples(broker, "broker_modality_ae_find_seconds_count", aet="CT7") == 2, "both")
+    assert samples(broker, "broker_modality_ae_empty_total", aet="CT7") == 1
+    assert samples(broker, "broker_modality_ae_failures_total", aet="CT7") == 0
+    assert samples(broker, "broker_modality_last_ae_find_timestamp_seconds", aet="CT7") > 1e9
+    last = "broker_orders_last_message_timestamp_seconds"
+    until(lambda: samples(broker, last, source="PROBERIS|NORTH") > 1e9, "the sender")
+    assert samples(broker, "broker_modality_ae_find_seconds_count", aet="BROKER_CANARY") == 0
+    code, said, _ = command_of(broker, capsys)("status", "--json")
+    assert code == 0
+    report = json.loads(said)
+    [found] = [each for each in report["aes"] if each["peer"] == "CT7"]
+    assert (found["answers"], found["empty"], found["errors"]) == (2, 1, 0)
+    assert found["within"] in (0.01, 0.05, 0.25, 1, 5, None)
+    [sender] = [each for each in report["senders"] if each["peer"] == "PROBERIS|NORTH"]
+    assert sender["answers"] >= 1
+    _, text, _ = command_of(broker, capsys)("status")
+    assert re.search(r"^ae +CT7: last .*, 2 queries, 1 of them empty, ", text, re.MULTILINE)
+    assert re.search(r"^sender +PROBERIS\|NORTH: last ", text, re.MULTILINE)

@@ -1,0 +1,163 @@
+"""docs/watching.md: its commands work on a broker that runs, and tell what happened."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.probe.orders import orm_o01
+from broker.probe.ris import Answer, Sink
+from broker.probe.scanner import new_uid
+from broker.settings import Settings
+from broker.store import keys, outbox, sent
+from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, send, until
+from tests.doors.commands import Command, command_of, typed
+
+pytestmark = pytest.mark.peer("redis-server")
+
+DOC = (Path(__file__).parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
+NOW = datetime(2026, 3, 16, 9, 35, 12)  # noqa: DTZ001 - a scanner's clock shows local time
+
+
+@pytest.fixture(scope="module")
+def ris() -> Iterator[Sink]:
+    sink = Sink()
+    sink.start()
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture(scope="module")
+def broker(ris: Sink) -> Iterator[Broker]:
+    running = Broker(f"{CONFIG}ris: [{{name: ris, to: '{ris.address}'}}]\n")
+    try:
+        yield running.start()
+    finally:
+        running.end()
+
+
+@pytest.fixture
+def command(broker: Broker, capsys: pytest.CaptureFixture[str]) -> Command:
+    return command_of(broker, capsys)
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind} watching\n(.*?)^```", DOC, re.MULTILINE | re.DOTALL)
+
+
+def moments(command: Command, accession: str) -> list[dict[str, Any]]:
+    code, said, complaint = command("trace", accession, "--json")
+    assert code == 0, complaint
+    return list(json.loads(said)["moments"])
+
+
+def test_the_commands_of_the_documentation_work(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accepted(broker.hl7, orm_o01(new_order(accession="A1001")))
+    monkeypatch.setenv("BROKER_CONFIG", str(broker.folder / "broker.yaml"))
+    where = {"hl7": broker.hl7, "dicom": broker.dicom, "console": broker.console}
+    bound = {name: str(place) for name, place in where.items()}
+    monkeypatch.setenv("BROKER_BOUND", json.dumps(bound))
+    for line in (line for block in blocks("sh") for line in block.splitlines()):
+        program, *words = shlex.split(line)
+        assert program == ".venv/bin/broker"
+        code, _, complaint = typed(capsys, *words)
+        assert code == 0, (line, complaint)
+
+
+def test_the_configuration_of_the_documentation_is_valid(tmp_path: Path) -> None:
+    [said] = blocks("yaml")
+    path = tmp_path / "broker.yaml"
+    path.write_text(said, encoding="utf-8")
+    settings = Settings.load(path, {})
+    assert [each.name for each in settings.delivered] == ["ris", "selftest"]
+    assert [each.name for each in settings.destinations] == ["ris"]
+
+
+def test_an_order_is_followed_through_all_doors_without_its_patient(
+    broker: Broker, ris: Sink, command: Command
+) -> None:
+    ris.answer_next(Answer.AA, Answer.AE)
+    order, uid = new_order(), new_uid()
+    accepted(broker.hl7, orm_o01(order))
+    item = only(broker, order)
+    assert broker.scanner.mpps_start(item, uid=uid, now=NOW) == 0x0000
+    assert broker.scanner.mpps_complete(uid, now=NOW) == 0x0000
+    code, _, complaint = command("mpps", "close", uid, "--reason", "seen to")
+    assert code == 0, complaint
+    until(
+        lambda: (
+            {"AA", "AE, to `broker dead`"}
+            <= {m["outcome"] for m in moments(command, order.accession)}
+        ),
+        "both answers",
+    )
+    until(  # what AEs saw is written a little later
+        lambda: any("C-FIND" in m["what"] for m in moments(command, order.accession)), "the query"
+    )
+    found = moments(command, order.accession)
+    assert [each["at"] for each in found] == sorted(each["at"] for each in found)
+    told = {each["what"].split(",")[0]: each for each in found}
+    assert found[0]["door"] == "orders"
+    assert found[0]["outcome"] == "applied, AA"
+    assert found[0]["what"].startswith("ORM^O01 ")
+    assert found[0]["ms"] >= 0
+    assert told["C-FIND"]["peer"] == told["N-CREATE"]["peer"] == "CT1"
+    assert (told["N-CREATE"]["id"], told["N-SET"]["id"]) == (uid, uid)
+    assert told["N-SET"]["outcome"].startswith("0000, COMPLETED")
+    assert (told["IN PROGRESS"]["peer"], told["IN PROGRESS"]["outcome"]) == ("ris", "AA")
+    assert (told["mpps close"]["door"], told["mpps close"]["outcome"]) == ("by hand", "seen to")
+    _, text, _ = command("trace", order.accession)
+    assert len(text.splitlines()) == len(found)
+    person = order.patient
+    assert not [word for word in (person.patient_id, "MIRJAM") if word in text + json.dumps(found)]
+
+
+def test_what_a_ris_did_not_take_at_once_is_told_with_its_tries(
+    broker: Broker, ris: Sink, command: Command
+) -> None:
+    order, uid = new_order(), new_uid()
+    accepted(broker.hl7, orm_o01(order))
+    ris.answer_next(Answer.AR)
+    assert broker.scanner.mpps_start(only(broker, order), uid=uid, now=NOW) == 0x0000
+    until(
+        lambda: [m for m in moments(command, order.accession) if m["outcome"] == "AA at try 2"],
+        "the second try",
+    )
+
+
+def test_an_order_that_was_refused_is_traced_and_one_that_nobody_sent_is_not(
+    broker: Broker, command: Command
+) -> None:
+    order = new_order()
+    refused = orm_o01(order).replace(order.patient.patient_id.encode(), b"")
+    assert send(broker.hl7, refused).code == "AE"
+    [only_one] = moments(command, order.accession)
+    assert only_one["outcome"].startswith("refused, AE: ")
+    code, said, complaint = command("trace", "A-NEVER-SENT")
+    assert (code, said) == (1, "")
+    assert "nothing is known of the accession number A-NEVER-SENT" in complaint
+
+
+def test_what_was_sent_is_bounded_and_expires(broker: Broker) -> None:
+    box = f"T|{new_order().accession}"
+    for number in range(sent.AT_MOST + 3):
+        event = outbox.Event("none", box, f"S{number}", 1.0, "m", "IN PROGRESS", b"MSH|")
+        for words in outbox.adding(event):
+            broker.store.redis.execute_command(*words)
+        assert broker.store.run(outbox.take("none", box, "t", ttl_ms=60_000))
+        one = sent.Sent("none", event.control_id, "IN PROGRESS", 1.0, 2.0, "done", "AA", 1, 0.1)
+        told = sent.telling(one, 3600)
+        assert broker.store.run(outbox.pop("none", box, "t", event.control_id, told)).done
+    kept = broker.store.run(sent.of(box))
+    assert len(kept) == sent.AT_MOST
+    assert kept[-1].control_id == f"S{sent.AT_MOST + 2}"
+    assert 0 < broker.store.redis.ttl(keys.sent(box)) <= 3600

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from broker.store import keys
@@ -30,7 +29,7 @@ GROWING: tuple[Growing, ...] = (
     Growing("their times", keys.REFUSED_BY_TIME, "goes with the message", "commit, retention"),
     Growing("former keys", keys.alias("*", "*"), "keep.patients", "expiry"),
     Growing("cancels ahead of orders", keys.tombstone("*"), "keep.guard", "expiry"),
-    Growing("orders", keys.order("*"), "keep.completed or keep.past", RETENTION),
+    Growing("orders", keys.order("*"), "keep.completed or keep.past, when no exam runs", RETENTION),
     Growing("orders by number", keys.numbers("*", "*"), "goes with its order", "commit"),
     Growing("orders by patient", keys.orders_of("*"), "goes with its orders", "commit"),
     Growing("open steps by start", keys.starts("*"), "goes when the step closes", "commit"),
@@ -41,7 +40,9 @@ GROWING: tuple[Growing, ...] = (
     Growing("patients by ID", keys.patient_ids("*"), "goes with its patient", "commit"),
     Growing("patients by name", keys.NAMES, "goes with its patient", "commit"),
     Growing("patients without orders", keys.IDLE, "goes with its patient", "commit, retention"),
-    Growing("performed steps", keys.mpps("*"), "keep.past after N-CREATE", RETENTION),
+    Growing(
+        "performed steps", keys.mpps("*"), "keep.past after N-CREATE, when it has ended", RETENTION
+    ),
     Growing("their data sets", keys.mpps_received("*"), "two, go with the step", "commit"),
     Growing("performed steps by time", keys.MPPS_BY_TIME, "goes with the step", "commit"),
     Growing("those without an order", keys.unlinked("*", "*"), "goes with the step", "commit"),
@@ -84,11 +85,6 @@ GROWING: tuple[Growing, ...] = (
     Growing("signs of life of roles", f"{keys.PREFIX}probe", "a second", "expiry"),
 )
 """The one list; a test holds it against keys.py and against what a busy store really holds."""
-
-
-def any_mpps(uids: Iterable[str]) -> Call[bool]:
-    """Tell whether one of these performed steps is still there; at least one is asked for."""
-    return Call(("EXISTS", *map(keys.mpps, uids)), bool)
 
 
 def put_off(index: str, member: str, *, at: float) -> Call[int]:

@@ -84,7 +84,7 @@ def _dispatch(
         for each in settings.delivered
     }
     clock = partial(datetime.now, settings.timezone)
-    retention = Retention(store, settings.keep, clock, metrics.removed)
+    retention = Retention(store, settings.keep, clock, metrics.removed, metrics.kept)
     directory = settings.dicom.directory(settings.timezone)
     lookout = Lookout(store, directory, clock, metrics.invisible)
     Dispatcher(store, nudges, retention, stop=stop, pace=pace, lookout=lookout).run()

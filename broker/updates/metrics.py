@@ -32,6 +32,11 @@ class UpdatesMetrics:
         )
         self._parked = self._counter("parked", "Status messages put aside for people", ("ris",))
         self._removed = self._counter("removed", "Records that outlived their time", ("what",))
+        self._kept = self._counter(
+            "kept_in_progress",
+            "Records that outlived their time and stay, since their exam has not ended",
+            ("what",),
+        )
         self._invisible = Gauge(
             "broker_updates_invisible_steps",
             "Steps to be done that no known AE can get, by what keeps them from the nearest one",
@@ -56,6 +61,10 @@ class UpdatesMetrics:
     def removed(self, what: str, count: int) -> None:
         """Count what retention has removed; `what` is one of its fixed words."""
         self._removed.labels(what).inc(count)
+
+    def kept(self, what: str, count: int) -> None:
+        """Count what retention leaves, once for each time that it has outlived."""
+        self._kept.labels(what).inc(count)
 
     def invisible(self, reasons: Mapping[str, int]) -> None:
         """Set how many steps nobody gets; reasons are our fixed words (worklist.unseen)."""

@@ -10,8 +10,7 @@ from typing import Final, NamedTuple
 from broker.store import archive, indexes, keys, reads, recall
 from broker.store.call import Call, texts
 from broker.store.executors import Store
-from broker.updates.removing import removed_exam, removed_order
-from broker.worklist.mpps import IN_PROGRESS
+from broker.updates.removing import removed_exam, removed_order, under_way
 from broker.worklist.records import ENDED, Order, StepStatus
 
 OVER: Final = ENDED | {StepStatus.COMPLETED}
@@ -60,8 +59,7 @@ def removed(store: Store, wish: Wish, candidate: Candidate, now: datetime) -> bo
         order = read.known.orders.get(candidate.key)
         return bool(order and _why(order, wish) and removed_order(store, order, read, now))
     if candidate.what == "performed step":
-        exam, _ = store.run(reads.mpps(candidate.key))
-        return bool(exam and exam.status != IN_PROGRESS) and removed_exam(store, candidate.key, now)
+        return removed_exam(store, candidate.key, now)
     before_ms = recall.place(candidate.key)[0] + 1
     trim = archive.trim(before_ms=before_ms, max_bytes=ALL_BYTES, at_most=1)  # the oldest first
     return store.run(trim) > 0
@@ -83,7 +81,7 @@ def _why(order: Order, wish: Wish) -> str:
     start = indexes.last_start(order)
     if not statuses or not statuses <= wish.statuses & MAY_GO or not start or not wish.scheduled:
         return ""
-    if start >= _midnight(wish.scheduled).timestamp():
+    if under_way(order) or start >= _midnight(wish.scheduled).timestamp():
         return ""
     return f"{', '.join(sorted(statuses))}, {datetime.fromtimestamp(start, UTC):%Y-%m-%d}"
 
@@ -92,7 +90,7 @@ def _exams(store: Store, before: datetime) -> Iterator[Candidate]:
     due = reads.due(keys.MPPS_BY_TIME, before=before.timestamp(), limit=10**9)
     for uid in store.run(due):
         exam, _ = store.run(reads.mpps(uid))
-        if exam and exam.status != IN_PROGRESS:
+        if exam and not under_way(exam):
             yield Candidate("performed step", uid, exam.status)
 
 

@@ -17,7 +17,7 @@ from broker.store.executors import Store
 from broker.updates.metrics import UpdatesMetrics
 from broker.updates.retention import SLICE, Retention
 from broker.worklist.changes import Unmapped
-from broker.worklist.mpps import IN_PROGRESS, Performed
+from broker.worklist.mpps import COMPLETED, IN_PROGRESS, Performed
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step, StepStatus
 from tests.updates.actors import Reports
 
@@ -115,19 +115,78 @@ def test_an_order_without_a_start_is_past_when_it_was_not_heard_of_for_long(
     assert known(store, "A1") == set()
 
 
-def test_an_exam_under_way_keeps_its_order_as_long_as_its_performed_step(
+def an_exam(store: Store, uid: str, status: str = IN_PROGRESS) -> Performed:
+    """Have an exam begun NOW, and ended at once unless it is IN PROGRESS."""
+    begun = Performed(sop_instance_uid=uid, status=IN_PROGRESS, attributes={})
+    store.run(commit(Commit(at=NOW, mpps=[MppsChange(ABSENT, None, begun, b"data set")])))
+    return begun if status == IN_PROGRESS else ended(store, uid, status)
+
+
+def ended(store: Store, uid: str, status: str = COMPLETED) -> Performed:
+    exam, revision = store.run(reads.mpps(uid))
+    assert exam
+    over = exam.model_copy(update={"status": status})
+    store.run(commit(Commit(at=NOW, mpps=[MppsChange(revision, exam, over)])))
+    return over
+
+
+def test_an_exam_in_progress_and_its_order_stay_however_old_they_are(
     store: Store, save: Save
 ) -> None:
     running = an_order("A1", status=StepStatus.STARTED, performed="1.2.3", starts=(NOW - 20 * DAY,))
     save(PATIENT, running)
-    performed = Performed(sop_instance_uid="1.2.3", status=IN_PROGRESS, attributes={})
-    change = MppsChange(ABSENT, None, performed, b"data set")
-    store.run(commit(Commit(at=NOW, mpps=[change])))
-    tidy(store, NOW + 20 * DAY)
-    assert known(store, "A1") == {"A1"}
+    an_exam(store, "1.2.3")
+    for years in range(1, 4):
+        tidy(store, NOW + years * 365 * DAY)
+        assert known(store, "A1") == {"A1"}
+        assert store.run(reads.mpps("1.2.3"))[0]
+
+
+def test_an_exam_goes_once_it_has_ended_though_it_was_put_off(store: Store) -> None:
+    an_exam(store, "1.2.3")
+    an_exam(store, "1.2.4", COMPLETED)
     tidy(store, NOW + 31 * DAY)
-    assert known(store, "A1") == set()
+    assert store.run(reads.mpps("1.2.3"))[0]
+    assert not store.run(reads.mpps("1.2.4"))[0]
+    ended(store, "1.2.3")
+    tidy(store, NOW + 62 * DAY)
     assert store.redis.keys("*mpps*") == []
+
+
+def test_a_step_that_a_ris_has_begun_stays_though_no_scanner_told_of_it(
+    store: Store, save: Save
+) -> None:
+    save(PATIENT, an_order("A1", status=StepStatus.STARTED))
+    tidy(store, NOW + 400 * DAY)
+    assert known(store, "A1") == {"A1"}
+
+
+def test_an_order_that_was_closed_while_its_exam_runs_stays(store: Store, save: Save) -> None:
+    save(PATIENT, an_order("A1", status=StepStatus.COMPLETED, performed="1.2.3"))
+    tidy(store, NOW + 400 * DAY)
+    assert known(store, "A1") == {"A1"}
+
+
+def test_what_stays_is_counted_and_no_dry_run_names_it(store: Store, save: Save) -> None:
+    save(PATIENT, an_order("A1", status=StepStatus.STARTED), an_order("A2"))
+    an_exam(store, "1.2.3")
+    an_exam(store, "1.2.4", COMPLETED)
+    metrics = UpdatesMetrics()
+    late = NOW + 31 * DAY
+    retention = Retention(store, Keep(), lambda: late, metrics.removed, metrics.kept)
+    assert {candidate.key for candidate in retention.due()} == {"H|A2", "1.2.4"}
+    retention.slice()
+    for what in ("order", "performed step"):
+        name = "broker_updates_kept_in_progress_total"
+        assert metrics.registry.get_sample_value(name, {"what": what}) == 1
+
+
+def test_exams_that_stay_do_not_hide_those_that_go(store: Store) -> None:
+    for number in range(2 * SLICE + 3):
+        an_exam(store, f"1.1.{number}")
+        an_exam(store, f"1.2.{number}", COMPLETED)
+    tidy(store, NOW + 31 * DAY)
+    assert store.redis.zcard(keys.MPPS_BY_TIME) == 2 * SLICE + 3
 
 
 def test_orders_that_stay_do_not_hide_those_that_go(store: Store, save: Save) -> None:

@@ -8,17 +8,17 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from broker import ports
 from broker.cli.finding import Finding, fail, ok, warn
 from broker.cli.status import invisible
 from broker.console.health import SILENT_S, Counts, Health
 from broker.mapping.checking import check
-from broker.roles import instances
 from broker.rollout.risks import Wrong, risks, secured
-from broker.service_manager import PUBLISHING
 from broker.settings import Address, Settings
 from broker.store import metrics, reserve, vitals
 from broker.store.executors import Store
+from broker.supervising import ports
+from broker.supervising.doors import instances
+from broker.supervising.service_manager import PUBLISHING
 from broker.tls.validity import ends
 
 CONNECT_S = 3.0

@@ -43,19 +43,20 @@ def run(
         raise typer.Exit(2)
     settings = load_settings(config)
 
-    from broker import roles as supervisor
     from broker.cli import logs
-    from broker.service_manager import ServiceManager
+    from broker.supervising import starting
+    from broker.supervising.refusal import CannotRun
+    from broker.supervising.service_manager import ServiceManager
 
     logs.configure(settings.log, door="run")
     told_to_end, manager = _until_the_supervisor_listens(), ServiceManager(os.environ)
     gc.enable()
     try:
-        code = supervisor.run(
+        code = starting.run(
             settings, roles, config=config, told_to_end=told_to_end, manager=manager
         )
         raise typer.Exit(code)
-    except supervisor.CannotRun as refusal:
+    except CannotRun as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(refusal.code) from None
     except KeyboardInterrupt:
@@ -111,8 +112,8 @@ def forkserver(control: int, roles: list[str]) -> None:
     """The process that `broker run` has its doors forked from; it asks for them over `control`."""
     _end_with_supervisor()
 
-    from broker import forkserver as doors
     from broker.cli import run_command
+    from broker.supervising import forkserver as doors
 
     def begin(role: str, instance: int) -> int:
         return run_command(["door", role, "--instance", str(instance)], lasting=True)

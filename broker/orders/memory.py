@@ -3,7 +3,8 @@
 Measured on Linux with glibc, Python 3.11 and the mappings that ship (MiB resident of the orders
 door): at start 87 with all that libraries and the command line import, 78 as it is (`__main__`,
 `cli`, `Bundle.for_messages`). After sixty messages of up to 15 MB, six of them at once: 367 by the
-allocator's own rules, 98 with those of `roles.GIVES_MEMORY_BACK`, 81 with `settle` and `tidy`.
+allocator's own rules, 98 with those of `GIVES_MEMORY_BACK` (supervising.starting), 81 with `settle`
+and `tidy`.
 """
 
 from __future__ import annotations

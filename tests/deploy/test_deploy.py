@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 from broker.cli import run_command
-from broker.roles import DRAIN_S, ROLES
 from broker.settings import Settings
 from broker.store import external
 from broker.store.keys import PREFIX
+from broker.supervising.doors import ROLES
+from broker.supervising.opening import DRAIN_S
 from tests.doors.actors import Broker, find, until
 from tests.store.watched import free_port
 

@@ -1,7 +1,7 @@
 """The store is ill in every way it can be: nothing is promised, the list is served, all resumes.
 
 R01, R02, R03, R05 and R17 are in test_crashes.py, a disk that is nearly full (R18) in
-tests/house/test_disk_reserve.py, what a damaged archive shows (R12) in tests/store/test_recall.py.
+tests/supervising/test_disk.py, what a damaged archive shows (R12) in tests/store/test_recall.py.
 """
 
 from __future__ import annotations

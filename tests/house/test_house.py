@@ -78,7 +78,7 @@ def test_the_compose_file_is_one():
 
 
 def test_compose_has_a_service_for_every_door():
-    from broker.roles import ROLES
+    from broker.supervising.doors import ROLES
 
     text = (TOP / "docker-compose.yml").read_text()
     for role in ROLES:

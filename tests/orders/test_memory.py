@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from broker.mapping.loading import load
-from broker.roles import GIVES_MEMORY_BACK
+from broker.supervising.starting import GIVES_MEMORY_BACK
 
 LOADED = """
 import sys

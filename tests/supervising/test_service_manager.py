@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from broker.console.health import SILENT_S, Counts, Health
-from broker.service_manager import ServiceManager, illness
 from broker.store.metrics import Snapshot
+from broker.supervising.service_manager import ServiceManager, illness
 from tests.doors.actors import Broker, until
 
 

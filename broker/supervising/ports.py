@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Sequence
 
 from broker.settings import Address, Dicom, Settings
+from broker.supervising.refusal import CannotRun
 
 PATIENCE_S = 5.0
 """An earlier run may still be leaving."""
 
 
-class PortTaken(Exception):
-    """A port that cannot be had; the text says which, why, and what to do."""
-
-
 def refuse_taken(settings: Settings, roles: Sequence[str]) -> None:
-    """Refuse ports that others hold. Raises PortTaken.
+    """Refuse ports that others hold. Raises CannotRun.
 
     Doors share their port among instances, so the kernel would let a second broker join in.
     """
@@ -27,7 +25,10 @@ def refuse_taken(settings: Settings, roles: Sequence[str]) -> None:
             while (reason := _unbindable(address)) and time.monotonic() < deadline:
                 time.sleep(0.1)
             if reason:
-                raise PortTaken(f"{key}: {address}: {reason}; end that one or choose another")
+                raise CannotRun(
+                    os.EX_TEMPFAIL,
+                    f"{key}: {address}: {reason}; end that one or choose another",
+                )
 
 
 def addresses(settings: Settings, role: str) -> list[tuple[str, Address]]:

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from broker import ports, roles
-from broker.roles import CannotRun, Pace
-from broker.settings import Settings
 from broker.store import external
 from broker.store.server import EmbeddedServer, find_server
+from broker.supervising.redis_server import CRASHES
 from tests.doors.actors import Broker, living, until
 
 CONFIG = """\
@@ -140,7 +138,7 @@ def test_doors_have_the_scripts_of_the_version_that_forks_them():
     forks = """if True:
         import socket
         from importlib.resources import files
-        from broker import forkserver
+        from broker.supervising import forkserver
         from broker.store import call
         ours, theirs = socket.socketpair()
         ours.close()
@@ -186,7 +184,7 @@ def test_a_redis_that_keeps_crashing_ends_the_broker_with_75(start):
             killed.add(server)
         time.sleep(0.02)
     assert broker.process.returncode == os.EX_TEMPFAIL
-    assert len(killed) == roles.REDIS_CRASHES
+    assert len(killed) == CRASHES
     assert "redis keeps ending" in broker.log()
 
 
@@ -226,86 +224,3 @@ def test_some_doors_share_a_redis_that_is_given(start, tmp_path):
         assert external.writable(server.url)
     finally:
         server.stop()
-
-
-def settings(**environ: str) -> Settings:
-    return Settings.load(None, {f"BROKER_{name}": text for name, text in environ.items()})
-
-
-def test_some_doors_cannot_share_an_embedded_redis():
-    with pytest.raises(CannotRun, match="BROKER_REDIS__URL") as caught:
-        roles.run(settings(), ["orders"])
-    assert caught.value.code == os.EX_CONFIG
-
-
-@pytest.mark.peer("redis-server")
-def test_a_port_that_is_taken_is_named_although_doors_share_ports(tmp_path, monkeypatch):
-    monkeypatch.setattr(ports, "PATIENCE_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
-        host, port = taken.getsockname()
-        given = settings(
-            DATA=str(tmp_path / "data"), HL7__LISTEN="127.0.0.1:0", DICOM__LISTEN=f"{host}:{port}"
-        )
-        with pytest.raises(CannotRun, match=rf"dicom\.listen: {host}:{port}: .*in use"):
-            roles.run(given)
-
-
-@pytest.mark.peer("redis-server")
-def test_a_redis_that_may_lose_orders_is_refused_unless_that_is_accepted(tmp_path):
-    server = EmbeddedServer(tmp_path, binary=find_server())
-    server.start()
-    try:
-        url = server.url
-        roles._judge_external(settings(REDIS__URL=url))
-        server_config(url, "appendonly", "no")
-        with pytest.raises(CannotRun, match="appendonly is off") as caught:
-            roles._judge_external(settings(REDIS__URL=url))
-        assert caught.value.code == os.EX_CONFIG
-        roles._judge_external(settings(REDIS__URL=url, REDIS__ACCEPT_LOSS="true"))
-    finally:
-        server.stop()
-
-
-def server_config(url: str, name: str, value: str) -> None:
-    import redis
-
-    with redis.Redis.from_url(url) as client:
-        client.config_set(name, value)
-
-
-def test_what_ends_often_is_started_ever_later_but_always_again():
-    pace = Pace()
-    pauses = [pace.pause_s(now) for now in range(12)]
-    assert pauses[:3] == [0, 0, 0]
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == roles.LONGEST_PAUSE_S
-    assert pace.pause_s(1000.0) == 0
-
-
-def test_updates_is_a_dispatcher_and_a_worker_for_each_ris():
-    given = settings(RIS="[{name: a, to: 'h:1'}, {name: b, to: 'h:2'}]", HL7__PROCESSES="3")
-    counts = {role: roles.instances(given, role) for role in roles.ROLES}
-    assert counts == {"orders": 3, "modality": 1, "updates": 3, "console": 1}
-
-
-def test_the_line_with_ready_lists_each_address_once():
-    bound = [{"hl7": "a:1,b:2"}, {"hl7": "a:1,b:2"}, {"dicom": "c:3"}, {"updates": "sending"}]
-    assert roles.ready_line(bound) == "ready hl7=a:1,b:2 dicom=c:3"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [("dicom: {ae_titel: X}\n", ":1:9: unknown key"), ("- no\n", ":1:1: the configuration is")],
-)
-def test_a_bad_configuration_ends_with_78_and_its_place(tmp_path, text, says):
-    config = tmp_path / "broker.yaml"
-    config.write_text(text)
-    refused = subprocess.run(
-        [sys.executable, "-m", "broker", "run", "--config", config],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert refused.returncode == os.EX_CONFIG
-    assert f"{config}{says}" in refused.stderr
-    assert "Traceback" not in refused.stderr

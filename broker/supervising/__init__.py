@@ -1,0 +1,1 @@
+"""`broker run`: embedded Redis and one process per door, watched, restarted, stopped in order."""

@@ -102,7 +102,7 @@ class Health:
         A result that is older than three times `every_s` proves nothing; None: none is expected.
         """
         age_s = self.at - self.tested.at if self.tested else None
-        late = every_s is not None and (age_s is None or age_s > 3 * every_s)
+        late = self.tested.is_late(self.at, every_s) if self.tested else every_s is not None
         well = not self.refusal and not late and (self.tested is None or self.tested.ok)
         hops = self.tested.hops if self.tested else ()
         told = {

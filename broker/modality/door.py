@@ -74,7 +74,7 @@ async def _serve(
 ) -> None:
     stop, name = _told_to_stop(), own_name("modality", instance)
     store, keep = AsyncStore(settings.redis.full_url), settings.keep
-    sightings = Sightings(store, settings.dicom.directory(), keep.sightings, keep.queries)
+    sightings = Sightings(store, settings.directory, keep.sightings, keep.queries)
     current = await Current.opened(store, settings)
     recording = recording_of(settings, store, current)
     server = Server(
@@ -186,7 +186,7 @@ def handlers(
     reported: Callable[[Reported], None] = reported_to_nobody,
 ) -> Mapping[tuple[str, str], Handler]:
     """What is served, by SOP class and request."""
-    directory = settings.dicom.directory(settings.timezone)
+    directory = settings.directory
     steps = Steps(store, recording, metrics, directory, reported)
     return {
         **questions(settings, store, metrics, tell),
@@ -222,7 +222,7 @@ def questions(
     settings: Settings, store: AsyncStore, metrics: ModalityMetrics, tell: Tell = tell_nobody
 ) -> Mapping[tuple[str, str], Handler]:
     """Give the handlers that change nothing: C-ECHO and worklist C-FIND, of which `tell` hears."""
-    directory = settings.dicom.directory(settings.timezone)
+    directory = settings.directory
     find = Find(
         store,
         metrics,
@@ -241,7 +241,7 @@ def admission(settings: Settings) -> Admission:
     policy = Policy(own, odd_titles=dicom.lenient.titles, any_case=dicom.lenient.title_case)
     return Admission(
         policy,
-        dicom.directory(),
+        settings.directory,
         refuse_unknown=dicom.unknown_ae == "refuse",
         message_id_needed=not dicom.lenient.message_id,
     )

@@ -141,8 +141,9 @@ class _Trip:
     def send(self) -> str:
         listeners = self.settings.hl7.listeners
         plain = [each.listen for each in listeners if not each.tls]
-        to, secure = _here((*plain, listeners[0].listen)[0]), None if plain else self._secure()
-        with Sender(to, deadline_s=self._deadline_s, secure=secure) as sender:
+        to = self.settings.selftest.orders or (*plain, listeners[0].listen)[0]
+        secure = None if plain else self._secure()
+        with Sender(_here(to), deadline_s=self._deadline_s, secure=secure) as sender:
             answer = sender.send(self.message)[-1]
         if not accepted(answer):
             remedy = "see `broker log`; selftest.sender says as whom it is sent"
@@ -192,9 +193,10 @@ class _Trip:
     def _scanner(self) -> Scanner:
         dicom = self.settings.dicom
         secure = None if dicom.plain else self._secure()
-        listen = dicom.tls.listen if dicom.tls and secure else dicom.listen
+        own = dicom.tls.listen if dicom.tls and secure else dicom.listen
+        to = self.settings.selftest.modality or own
         return Scanner(
-            _here(listen), dicom.ae_title, canary.AE, deadline_s=self._deadline_s, secure=secure
+            _here(to), dicom.ae_title, canary.AE, deadline_s=self._deadline_s, secure=secure
         )
 
     def _secure(self) -> Secure:

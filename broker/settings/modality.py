@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, timedelta, tzinfo
 from typing import Annotated, Literal, Self
 
@@ -18,7 +19,7 @@ from broker.settings.values import (
     Section,
     Size,
 )
-from broker.worklist.directory import Directory, Entry
+from broker.worklist.directory import Directory, Entry, IPNetwork
 from broker.worklist.performing import REASONS, Ending, ExamRules, NeverEnded
 from broker.worklist.reconciling import Level, Matching
 from broker.worklist.rules import Rules
@@ -111,8 +112,11 @@ class Dicom(Section):
                     raise ValueError(f"aes: '{title}' is there twice, without addresses")
         return self
 
-    def directory(self, site: tzinfo = UTC) -> Directory:
-        """The AEs that are known, each with its rules above those that hold for all."""
+    def directory(self, site: tzinfo = UTC, testers: Sequence[IPNetwork] = ()) -> Directory:
+        """The AEs that are known, each with its rules above those that hold for all.
+
+        `testers` are from where the self-test may call, beside this machine.
+        """
         entries = (
             Entry(
                 ae.title,
@@ -125,7 +129,7 @@ class Dicom(Section):
             for ae in self.aes
         )
         any_case = self.lenient.title_case
-        return Directory(tuple(entries), self.rules, any_case=any_case, site=site)
+        return Directory(tuple(entries), self.rules, any_case=any_case, site=site, testers=testers)
 
 
 CodeString = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")]  # VR CS

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from broker.settings.tls import ClientTls
-from broker.settings.values import Address, Duration, Endpoint, Section
+from broker.settings.values import Address, Duration, Endpoint, Network, Section
 
 
 class Selftest(Section):
@@ -17,6 +17,10 @@ class Selftest(Section):
     `sink` is where its status messages arrive, on this machine, `sender` MSH-3|MSH-4 of its order:
     the mapping of that sender is tested. A hop may take `deadline`. With `tls` it speaks to
     listeners that have no plain port, as any sender and scanner would.
+
+    Where the doors are on several machines, `orders` and `modality` are where those of another one
+    listen, and `peers` from where it may ask them. After `restart_after` failures in a row of what
+    had held, the watchdog is not fed any more; 0 is never.
     """
 
     every: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
@@ -26,3 +30,7 @@ class Selftest(Section):
     )
     deadline: Duration = timedelta(seconds=10)
     tls: ClientTls | None = None
+    orders: Endpoint | None = None
+    modality: Endpoint | None = None
+    peers: tuple[Network, ...] = ()
+    restart_after: int = Field(3, ge=0)

@@ -24,6 +24,7 @@ from broker.settings.updates import Destination, Ris, Updates
 from broker.settings.values import Section, Zone, read_address, read_zone
 from broker.settings.watching import Console, Log
 from broker.worklist.canary import DESTINATION
+from broker.worklist.directory import Directory
 
 
 def machine_zone() -> ZoneInfo:
@@ -94,6 +95,11 @@ class Settings(Section):
             ack_timeout_s=deadline_s,
         )
         return (*self.ris, own)
+
+    @property
+    def directory(self) -> Directory:
+        """The AEs that are known, in the site's time, and from where the self-test calls."""
+        return self.dicom.directory(self.timezone, self.selftest.peers)
 
     @property
     def delivered(self) -> tuple[Destination, ...]:

@@ -20,6 +20,8 @@ from broker.worklist.finding import Identifier
 LOCK_S: Final = 300
 ATTEMPTS: Final = 5
 LOOK_BACK_MS: Final = 60_000
+LATE: Final = 3
+"""How many times the usual pause a result may be old, to prove anything."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Result:
     def ok(self) -> bool:
         """Whether every hop that was tried held."""
         return bool(self.hops) and not any(hop.fault for hop in self.hops)
+
+    def is_late(self, now: float, every_s: float | None) -> bool:
+        """Whether it is too old at `now` (epoch s) to prove anything; None: none is expected."""
+        return every_s is not None and now - self.at > LATE * every_s
 
     @property
     def failing(self) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Collection, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -47,10 +47,18 @@ class ServiceManager:
             told.setblocking(False)
             told.sendto("\n".join(words).encode(), self._address)
 
-    async def feed(self, url: str, doors: Collection[str], *, embedded: bool) -> None:
+    async def feed(
+        self,
+        url: str,
+        doors: Collection[str],
+        *,
+        embedded: bool,
+        also: Callable[[], str] = lambda: "",
+    ) -> None:
         """Tell it that we live, thrice in its time limit, while there is nothing a new start mends.
 
         `doors` are the names under which they publish; they have half a minute to begin with it.
+        `also` is asked what else a new start would mend, '' for nothing.
         """
         from broker.console.health import SILENT_S
 
@@ -58,7 +66,7 @@ class ServiceManager:
         try:
             while True:
                 expected = doors if time.monotonic() - began > SILENT_S else ()
-                why = await _ill(store, expected, embedded)
+                why = await _ill(store, expected, embedded) or also()
                 if why:
                     log.error("the watchdog of the service manager is not fed", why=why)
                 self.tell(f"STATUS={why or 'serving'}", *([] if why else [ALIVE]))

@@ -61,6 +61,9 @@ class Supervisor:
         self._environ = embedded if run.server is not None else {}
         self._doors = Doors(run.doors, run.forkserver, self._environ)
         self._has_mappings = bool(WITH_MAPPINGS & run.roles)
+        # Doors of other machines are not mended by a new start of ours.
+        patience = run.settings.selftest.restart_after if run.roles == {*ROLES} else 0
+        self._course = timer.Course(patience)
         self._ready = asyncio.Event()
         self._at_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._reloads: set[asyncio.Task[bool]] = set()
@@ -104,7 +107,7 @@ class Supervisor:
             yield watching.watch(settings, self._run.url)
         if self._run.manager.watchdog_s:
             yield self._feed_watchdog()
-        if settings.selftest.every and self._run.roles == {*ROLES}:
+        if settings.selftest.every and "console" in self._run.roles and timer.is_ours(settings):
             yield self._test()
 
     def _end(self, code: int) -> None:
@@ -141,13 +144,18 @@ class Supervisor:
         self._ready.set()
 
     async def _test(self) -> None:
-        """Run the self-test again and again against our own doors."""
+        """Run the self-test again and again, where nothing else is said against our own doors."""
         await self._ready.wait()
         bound = {name: place for door in self._doors.bound.values() for name, place in door.items()}
         told = {**self._run.environ, **self._environ, "BROKER_BOUND": json.dumps(bound)}
-        await timer.test_forever(self._run.settings, told)
+        await timer.test_forever(self._run.settings, told, self._course.note)
 
     async def _feed_watchdog(self) -> None:
         await self._ready.wait()
         doors = [own_name(d.role, d.instance) for d in self._run.doors if d.role in PUBLISHING]
-        await self._run.manager.feed(self._run.url, doors, embedded=self._run.server is not None)
+        await self._run.manager.feed(
+            self._run.url,
+            doors,
+            embedded=self._run.server is not None,
+            also=lambda: self._course.illness,
+        )

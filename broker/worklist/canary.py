@@ -7,7 +7,7 @@ from typing import Final
 from broker.worklist.changes import Attributes
 
 AE: Final = "BROKER_CANARY"
-"""The only AE that sees it, from this machine alone; it sees nothing else."""
+"""The only AE that sees it, from this machine or from selftest.peers; it sees nothing else."""
 MARK: Final = "BROKERCANARY"
 """Begins every number of it. No hospital's number has it; a mapping may put something around it."""
 DESTINATION: Final = "selftest"

@@ -45,6 +45,7 @@ class Directory:
 
     `stranger` is the profile of all that are not in it. `any_case`: titles that differ only in
     case mean the same AE, unless one is written exactly so. `site` is the zone of all times.
+    `testers` are networks from which the self-test may call, beside this machine.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Directory:
         *,
         any_case: bool = True,
         site: tzinfo = UTC,
+        testers: Sequence[IPNetwork] = (),
     ) -> None:
         self.stranger = Profile(rules=general or Rules(), site=site)
         self._canary = Profile(canary.AE, Rules(), frozenset({canary.AE}), site=site)
-        self._any_case = any_case
+        self._any_case, self._testers = any_case, tuple(testers)
         self._known: dict[str, list[tuple[Entry, Profile]]] = {}
         groups = _groups(entries)
         self.profiles: tuple[Profile, ...] = ()
@@ -79,7 +81,8 @@ class Directory:
         `certificate` are the names of its certificate, folded; None: not looked at.
         """
         if calling == canary.AE:
-            return self._canary if _is_here(address) else Unrecognised.ELSEWHERE
+            may = _is_here(address) or _within(address, self._testers)
+            return self._canary if may else Unrecognised.ELSEWHERE
         found = self._at(calling, address)
         if isinstance(found, Unrecognised):
             return found

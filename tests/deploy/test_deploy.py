@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -156,6 +157,20 @@ def test_the_variables_of_the_containers_are_settings():
         assert Settings.load(None, values).site == "Hospital"
 
 
+def test_the_self_test_of_the_containers_calls_every_door_from_their_network():
+    told = {
+        key: default(text) for key, text in COMPOSE["services"]["orders"]["environment"].items()
+    }
+    selftest = Settings.load(None, told).selftest
+    services, places = COMPOSE["services"], (selftest.orders, selftest.modality, selftest.sink)
+    assert [place.host for place in places] == ["orders", "modality", "console"]
+    assert selftest.every
+    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert [str(each) for each in selftest.peers] == [default(network["subnet"])]
+    for name in ("broker", "console"):
+        assert services[name]["healthcheck"]["test"] == ["CMD", "broker", "selftest", "--last"]
+
+
 @pytest.mark.peer("redis-server")
 def test_the_group_of_the_containers_is_one_that_orders_can_be_entrusted_to(tmp_path):
     """Started with ports in place of names; a second start takes the settings as they are."""
@@ -191,8 +206,8 @@ def test_the_group_of_the_containers_is_one_that_orders_can_be_entrusted_to(tmp_
 
 
 def default(text: str) -> str:
-    """What `${NAME:-default}` is when nobody sets it."""
-    return text.partition(":-")[2].removesuffix("}") if text.startswith("${") else text
+    """What a text with `${NAME:-default}` in it is when nobody sets it."""
+    return re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from typing import Any
 import pytest
 
 from broker.mapping.text.nodes import Complaints
+from broker.probe import timer
 from broker.probe.orders import Envelope, Patient, Step, orm_o01
 from broker.probe.ris import Sink
 from broker.probe.scanner import Scanner, worklist_keys
 from broker.settings import Settings
 from broker.store import keys, selftest, sightings
+from broker.store.executors import Store
 from broker.store.selftest import Result
+from broker.store.server import EmbeddedServer
 from broker.worklist import canary
 from broker.worklist.directory import Directory, Unrecognised
 from tests.doors.actors import CONFIG, Broker, accepted, find, new_order, until
@@ -209,11 +213,41 @@ def test_a_message_that_is_refused_is_removed_as_well(
     assert broker.archived() == archived
 
 
-def test_its_ae_calls_from_this_machine_alone() -> None:
+def test_the_last_result_is_judged_without_another_run(
+    broker: Broker, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("selftest")[0] == 0
+    found = broker.store.run(selftest.last())
+    code, said, _ = command("selftest", "--last", "--json")
+    assert (code, json.loads(said)["at"]) == (0, found.at)
+
+    broker.store.run(selftest.keep(replace(found, at=found.at - 4 * 3600)))
+    code, _, complaint = command("selftest", "--last")
+    assert (code, "three times" in complaint) == (1, True)
+    monkeypatch.setenv("BROKER_SELFTEST__EVERY", "2h")
+    assert command("selftest", "--last")[0] == 0
+
+    hop = replace(found.hops[0], fault="no answer")
+    broker.store.run(selftest.keep(replace(found, hops=(hop,))))
+    code, said, complaint = command("selftest", "--last")
+    assert (code, complaint) == (1, "the self-test failed at the hop orders\n")
+    assert "! no answer" in said
+
+    broker.store.redis.delete(keys.SELFTEST)
+    code, said, complaint = command("selftest", "--last")
+    assert (code, said, complaint[:22]) == (1, "", "no self-test has run; ")
+    assert command("selftest")[0] == 0
+
+
+def test_its_ae_calls_from_this_machine_and_where_the_site_says() -> None:
     directory = Directory()
     assert directory.recognise(canary.AE, "10.1.2.3") is Unrecognised.ELSEWHERE
     for here in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
         assert directory.profile(canary.AE, here).title == canary.AE
+    directory = Settings.model_validate({"selftest": {"peers": ["10.1.2.0/24"]}}).directory
+    for there in ("10.1.2.3", "::ffff:10.1.2.3", "127.0.0.1"):
+        assert directory.profile(canary.AE, there).title == canary.AE
+    assert directory.recognise(canary.AE, "10.1.3.3") is Unrecognised.ELSEWHERE
 
 
 def test_a_destination_may_not_have_its_name(tmp_path: Path) -> None:
@@ -250,3 +284,56 @@ def test_a_broker_that_speaks_nothing_but_tls_is_tested_by_tls(
         assert skipped == {"updates": "no RIS is told of anything"}
     finally:
         running.end()
+
+
+def test_doors_apart_are_tested_by_the_one_that_has_the_console(
+    own_server: EmbeddedServer,
+) -> None:
+    """One `broker run` a door over a Redis that they share, as units and containers have it."""
+    ports = {name: free_port() for name in ("hl7", "dicom", "console", "sink")}
+    with ExitStack() as doors:
+        told = (
+            f"redis: {{url: '{own_server.url}', accept_loss: true}}\n"
+            f"hl7: {{listen: '127.0.0.1:{ports['hl7']}'}}\n"
+            f"dicom: {{listen: '127.0.0.1:{ports['dicom']}'}}\n"
+            f"console: {{listen: '127.0.0.1:{ports['console']}'}}\n"
+            f"ris: [{{name: ris, to: '127.0.0.1:1'}}]\n"
+            f"selftest: {{every: 1h, deadline: 10s, sink: '127.0.0.1:{ports['sink']}',\n"
+            f"  orders: 'localhost:{ports['hl7']}', modality: 'localhost:{ports['dicom']}'}}\n"
+        )
+        for role in ("orders", "modality", "updates", "console"):
+            door = Broker(told)
+            doors.callback(door.end)
+            door.launch("--role", role)
+            until(lambda door=door: door.said().startswith("ready"), role)
+        store = doors.enter_context(closing(Store(own_server.url)))
+        found = until(lambda: store.run(selftest.last()), "the self-test")
+        assert [(hop.name, hop.fault, hop.skipped) for hop in found.hops] == [
+            (name, "", "")
+            for name in ("orders", "store", "modality", "begin", "complete", "updates", "removed")
+        ]
+
+
+def test_another_machine_of_the_same_configuration_leaves_it_alone() -> None:
+    def at(place: str) -> Settings:
+        return Settings.model_validate({"selftest": {"every": "1h", "sink": place}})
+
+    assert timer.is_ours(at("127.0.0.1:2577"))
+    assert timer.is_ours(at("localhost:2577"))
+    assert not timer.is_ours(at("192.0.2.1:2577"))  # RFC 5737: nobody's
+
+
+def test_the_watchdog_is_asked_for_a_new_start_only_after_what_had_held() -> None:
+    course = timer.Course(patience=2)
+    for code in (1, 1, 1):
+        course.note(code)
+    assert course.illness == ""
+    for code in (0, 1, os.EX_TEMPFAIL, os.EX_UNAVAILABLE):
+        course.note(code)
+    assert course.illness == ""
+    course.note(os.EX_SOFTWARE)
+    assert course.illness == "the self-test failed 2 times in a row"
+    course.note(0)
+    assert course.illness == ""
+    never = timer.Course(patience=0, held=True, failed=9)
+    assert never.illness == ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from broker.probe.orders import orm_o01
 from broker.probe.ris import Answer, Sink
@@ -161,3 +162,9 @@ def test_what_was_sent_is_bounded_and_expires(broker: Broker) -> None:
     assert len(kept) == sent.AT_MOST
     assert kept[-1].control_id == f"S{sent.AT_MOST + 2}"
     assert 0 < broker.store.redis.ttl(keys.sent(box)) <= 3600
+
+
+def test_the_settings_for_doors_apart_are_settings() -> None:
+    [text] = re.findall(r"^```yaml apart\n(.*?)^```", DOC, re.MULTILINE | re.DOTALL)
+    selftest = Settings.model_validate(yaml.safe_load(text)).selftest
+    assert [f"{each}" for each in selftest.peers] == [f"{selftest.sink.host}/32"]

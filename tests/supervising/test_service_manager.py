@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from broker.console.health import SILENT_S, Counts, Health
+from broker.store import selftest
 from broker.store.metrics import Snapshot
 from broker.supervising.service_manager import ServiceManager, illness
-from tests.doors.actors import Broker, until
+from tests.doors.actors import CONFIG, Broker, until
 
 
 @pytest.fixture
@@ -55,6 +56,27 @@ def test_systemd_is_told_of_ready_alive_ill_and_stopping(told, tmp_path):
 
         assert broker.stop() == 0
         assert "STOPPING=1" in words(told)
+    finally:
+        broker.end()
+
+
+@pytest.mark.peer("redis-server")
+def test_systemd_is_told_of_a_self_test_that_held_and_fails_again_and_again(told, tmp_path):
+    """A door that hangs is found by it long before half a minute of silence."""
+    broker = Broker(f"{CONFIG}selftest: {{every: 1s, deadline: 1s, restart_after: 2}}\n")
+    told_to = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "900000"}
+    try:
+        broker.launch(**told_to).ready()
+        until(lambda: (last := broker.store.run(selftest.last())) and last.ok, "one that holds")
+        hanging = broker.children("modality")
+        for pid in hanging:
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: any("the self-test failed 2 times" in each for each in words(told)))
+        assert "WATCHDOG=1" not in words(told)
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: "WATCHDOG=1" in words(told))
+        assert broker.stop() == 0
     finally:
         broker.end()
 

@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from broker.worklist.records import Order
 
 
-MOST_REASON = 200
-
-
-def check_said(operator: str, reason: str) -> None:
-    """Refuse what does not fit in a line of `broker log`."""
-    for name, text, longest in (("operator", operator, 64), ("reason", reason, MOST_REASON)):
-        if len(text) > longest or not text.isprintable():
-            fact = f"one line of at most {longest} characters"
-            raise typer.BadParameter(fact, param_hint=f"--{name}")
-
-
 def order_of(store: Store, accession: str) -> Order:
     """The one order of this number; exit 1 where there is none, or several."""
     from broker.store import reads

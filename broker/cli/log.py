@@ -19,6 +19,7 @@ from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
 from broker.cli.rows import Row, print_rows
+from broker.cli.spreading import spread
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 def register(program: typer.Typer) -> None:
     """Add `log` to the program."""
-    app.callback()(selecting.by_selection(log))
+    app.callback()(spread(log))
     app.command("show")(show)
     program.add_typer(app, name="log")
 
@@ -55,7 +56,7 @@ def log(
     if context.invoked_subcommand:
         return
     settings = load_settings(config)
-    selection: Selection = meant(settings.timezone)
+    selection: Selection = meant.selection(settings.timezone)
     with opened(settings) as store:
         if follow:
             _follow(store, selection, limit, settings.timezone, as_json=as_json)

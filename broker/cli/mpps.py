@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.by_hand import Deed, archived
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.deciding import check_said, messages_of, print_events
-from broker.cli.map_deploy import refused, who
+from broker.cli.deciding import messages_of, print_events
+from broker.cli.map_deploy import refused
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened, store_url
 from broker.cli.outline import outline_of_exam, printable
 from broker.cli.rows import Row, print_rows
+from broker.cli.spreading import spread
 
 if TYPE_CHECKING:
     from broker.modality.by_hand import Decide, Done
@@ -27,11 +29,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Performed procedure steps (MPPS) to look at.")
 MOST = 500
 Uid = Annotated[str, typer.Argument(metavar="MPPS", help="SOP Instance UID.")]
-Reason = Annotated[str, typer.Option(help="For the archive; no patient data.")]
-Operator = Annotated[str, typer.Option(help="Who does it; default: the login name.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Write nothing; show what a RIS would be told.")
-]
 
 
 def register(program: typer.Typer) -> None:
@@ -40,9 +37,9 @@ def register(program: typer.Typer) -> None:
     for name, verb in (
         ("list", list_),
         ("show", show),
-        ("link", link),
-        ("unlink", unlink),
-        ("close", close),
+        ("link", spread(link)),
+        ("unlink", spread(unlink)),
+        ("close", spread(close)),
     ):
         app.command(name)(verb)
     program.add_typer(app, name="mpps")
@@ -96,9 +93,8 @@ def link(
     accession: Annotated[str, typer.Argument(help="Of the order that the exam is of.")],
     step: Annotated[str, typer.Option(help="Step ID, where the order has several.")] = "",
     issuer: Annotated[str, typer.Option(help="Of the accession number, if several have it.")] = "",
-    operator: Operator = "",
-    reason: Reason = "",
-    dry_run: DryRun = False,
+    *,
+    deed: Deed,
     as_json: AsJson = False,
     config: ConfigOption = None,
 ) -> None:
@@ -106,7 +102,7 @@ def link(
     from broker.worklist import by_hand
     from broker.worklist.by_hand import Impossible
 
-    settings, by = load_settings(config), operator or who()
+    settings = load_settings(config)
 
     def decide(exam: Performed, known: Known) -> by_hand.Corrected:
         orders = [
@@ -119,24 +115,21 @@ def link(
             raise Impossible(
                 f"say which with --issuer: {several}" if orders else "no such accession number"
             )
-        return by_hand.link(exam, orders[0], step, known, settings.mpps.rules, by)
+        return by_hand.link(exam, orders[0], step, known, settings.mpps.rules, deed.by)
 
-    _correct(settings, ("link", by, reason), uid, decide, dry_run, as_json, accession)
+    _correct(settings, "link", uid, decide, deed, as_json, accession)
 
 
 def unlink(
     uid: Uid,
-    operator: Operator = "",
-    reason: Reason = "",
-    dry_run: DryRun = False,
+    deed: Deed,
     as_json: AsJson = False,
     config: ConfigOption = None,
 ) -> None:
     """Say that an exam is not of its order: the step is what it was, and the RIS is told (DC)."""
     from broker.worklist import by_hand
 
-    act = ("unlink", operator or who(), reason)
-    _correct(load_settings(config), act, uid, by_hand.unlink, dry_run, as_json)
+    _correct(load_settings(config), "unlink", uid, by_hand.unlink, deed, as_json)
 
 
 def close(
@@ -144,9 +137,8 @@ def close(
     ended: Annotated[
         str, typer.Option("--as", help="COMPLETED or DISCONTINUED, of one in progress.")
     ] = "",
-    operator: Operator = "",
-    reason: Reason = "",
-    dry_run: DryRun = False,
+    *,
+    deed: Deed,
     as_json: AsJson = False,
     config: ConfigOption = None,
 ) -> None:
@@ -160,41 +152,37 @@ def close(
     def decide(exam: Performed, known: Known) -> by_hand.Corrected:
         return by_hand.close(exam, ended, known, settings.mpps.rules)
 
-    act = ("close", operator or who(), reason)
-    _correct(settings, act, uid, decide, dry_run, as_json)
+    _correct(settings, "close", uid, decide, deed, as_json)
 
 
 def _correct(
     settings: Settings,
-    act: tuple[str, str, str],
+    verb: str,
     uid: str,
     decide: Decide,
-    dry_run: bool,
+    deed: Deed,
     as_json: bool,
     accession: str = "",
 ) -> None:
     from broker.mapping.text.nodes import Complaints
     from broker.worklist.by_hand import Impossible
 
-    verb, by, reason = act
-    if not (reason or dry_run):
-        raise typer.BadParameter("say why: it stays in the archive", param_hint="--reason")
-    check_said(by, reason)
-    archived = None if dry_run else _archived(verb, by, uid, reason)
+    deed.check()
+    entry = None if deed.dry_run else archived(f"mpps {verb}", uid, deed.reason, by=deed.by)
     with opened(settings):
         try:
-            done = asyncio.run(_corrected(settings, uid, decide, accession, archived))
+            done = asyncio.run(_corrected(settings, uid, decide, accession, entry))
         except Impossible as problem:
             typer.echo(printable(f"{uid}: {problem}"), err=True)
             raise typer.Exit(NEGATIVE) from None
         except Complaints as wrong:
             refused(wrong, as_json=as_json)
             raise typer.Exit(NEGATIVE) from None
-    _print(done, as_json=as_json, would=dry_run)
+    _print(done, as_json=as_json, would=deed.dry_run)
 
 
 async def _corrected(
-    settings: Settings, uid: str, decide: Decide, accession: str, archived: Archived | None
+    settings: Settings, uid: str, decide: Decide, accession: str, entry: Archived | None
 ) -> Done:
     from broker.cli import logs
     from broker.modality.by_hand import correct
@@ -207,25 +195,9 @@ async def _corrected(
     try:
         current = await Current.opened(store, settings)
         recording = recording_of(settings, store, current)
-        return await correct(recording, uid, decide, accession=accession, archived=archived)
+        return await correct(recording, uid, decide, accession=accession, archived=entry)
     finally:
         await store.close()
-
-
-def _archived(verb: str, by: str, uid: str, reason: str) -> Archived:
-    from broker.store.archive import BY_HAND, Archived
-
-    return Archived(
-        source=f"broker|{by}",
-        control_id="",
-        message_type=f"mpps {verb}",
-        outcome=BY_HAND,
-        cause=reason,
-        received=datetime.now(UTC).timestamp(),
-        orders=(),
-        mapping="",
-        raw=f"mpps {verb} {uid}".encode(),
-    )
 
 
 def _print(done: Done, *, as_json: bool, would: bool) -> None:

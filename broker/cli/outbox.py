@@ -140,8 +140,7 @@ def drop(
 
     from broker.store import destinations
 
-    if not (reason or dry_run):
-        raise typer.BadParameter("say why: it stays in the archive", param_hint="--reason")
+    by_hand.demand_reason(reason, dry_run=dry_run)
     settings = load_settings(config)
     with opened(settings) as store:
         event = _found(store, settings, id)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.cli.by_hand import archived, demand_reason
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.map_deploy import who
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
@@ -54,8 +54,7 @@ def unmerge(
     """
     from broker.worklist.identity import joined
 
-    if not (reason or dry_run):
-        raise typer.BadParameter("say why: it stays in the log", param_hint="--reason")
+    demand_reason(reason, dry_run=dry_run)
     settings = load_settings(config)
     key = joined(issuer, patient_id)
     with opened(settings) as store:
@@ -83,16 +82,20 @@ def _undone(
         done = separated(key, read.known)
         if done is None or dry_run:
             return done
-        wanted = _commit(key, done, read, _archived(key, done, reason), settings)
+        entry = archived(
+            "unmerge",
+            f"{key} from {done.after.key}",
+            reason,
+            orders=[order.key for order in done.orders],
+        )
+        wanted = _commit(key, done, read, entry, settings)
         if isinstance(store.run(commit(wanted)), Committed):
             return done
     typer.echo("messages kept changing this patient: try again", err=True)
     raise typer.Exit(os.EX_TEMPFAIL)
 
 
-def _commit(
-    key: str, done: Separated, read: Read, archived: Archived, settings: Settings
-) -> Commit:
+def _commit(key: str, done: Separated, read: Read, entry: Archived, settings: Settings) -> Commit:
     from broker.store.commit import Change, Commit
     from broker.worklist.finding import separated_of
     from broker.worklist.staleness import OURS, stamp
@@ -104,23 +107,7 @@ def _commit(
         undone=[("patient", key)],
         tombstones=[(separated_of(key), {OURS: stamp(now)})],
         tombstone_keep_s=int(settings.keep.guard.total_seconds()),
-        archived=archived,
-    )
-
-
-def _archived(key: str, done: Separated, reason: str) -> Archived:
-    from broker.store.archive import BY_HAND, Archived
-
-    return Archived(
-        source=f"broker|{who()}",
-        control_id="",
-        message_type="unmerge",
-        outcome=BY_HAND,
-        cause=reason,
-        received=datetime.now(UTC).timestamp(),
-        orders=tuple(order.key for order in done.orders),
-        mapping="",
-        raw=f"unmerge {key} from {done.after.key}".encode(),
+        archived=entry,
     )
 
 

@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.spreading import spread
 from broker.probe.address import Address, Unreachable, parse_address
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ def option_to(default_port: int) -> typer.models.OptionInfo:
 
 
 Hl7Peer = Annotated[Address, option_to(2575)]
-DicomPeer = Annotated[Address, option_to(11112)]
 Called = Annotated[str, typer.Option(help="The peer's AE title.")]
 Calling = Annotated[str, typer.Option(help="Our AE title.")]
 Deadline = Annotated[float, typer.Option("--deadline", min=0.1, help="Seconds to wait.")]
@@ -63,6 +63,23 @@ Tls = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The options by which a DICOM peer is meant, and who asks it."""
+
+    to: Annotated[Address, option_to(11112)]
+    called: Called = "BROKER"
+    calling: Calling = "PROBE"
+    deadline: Deadline = 10.0
+    tls: Tls = None
+
+    def scanner(self) -> Scanner:
+        """The scanner that we pretend to be."""
+        from broker.probe.scanner import Scanner
+
+        return Scanner(self.to, self.called, self.calling, self.deadline, secure=secure(self.tls))
 
 
 @app.command()
@@ -102,34 +119,28 @@ def _messages_of(file: Path) -> list[bytes]:
 
 
 @app.command()
+@spread
 def echo(
-    to: DicomPeer,
-    called: Called = "BROKER",
-    calling: Calling = "PROBE",
-    deadline: Deadline = 10.0,
-    tls: Tls = None,
+    peer: Peer,
 ) -> None:
     """Verify a DICOM peer with C-ECHO."""
     with exit_codes():
-        status = _scanner(to, called, calling, deadline, tls).echo()
-    _end(status, f"{to} answered C-ECHO", as_json=False)
+        status = peer.scanner().echo()
+    _end(status, f"{peer.to} answered C-ECHO", as_json=False)
 
 
 @mpps.command("start")
+@spread
 def start(
     accession: str,
-    to: DicomPeer,
+    peer: Peer,
     step: Annotated[str, typer.Option(help="Which step, by its ID, where there are several.")] = "",
-    called: Called = "BROKER",
-    calling: Calling = "PROBE",
-    deadline: Deadline = 10.0,
-    tls: Tls = None,
     as_json: AsJson = False,
 ) -> None:
     """Begin the scheduled step of an accession number; prints the MPPS UID for `complete`."""
     from broker.probe.scanner import new_uid, worklist_keys
 
-    scanner = _scanner(to, called, calling, deadline, tls)
+    scanner = peer.scanner()
     uid = new_uid()
     with exit_codes():
         item = _chosen(scanner.find(worklist_keys(accession=accession)), accession, step)
@@ -138,35 +149,29 @@ def start(
 
 
 @mpps.command("complete")
+@spread
 def complete(
     uid: str,
-    to: DicomPeer,
-    called: Called = "BROKER",
-    calling: Calling = "PROBE",
-    deadline: Deadline = 10.0,
-    tls: Tls = None,
+    peer: Peer,
     as_json: AsJson = False,
 ) -> None:
     """End the step of an MPPS UID as COMPLETED."""
     with exit_codes():
-        status = _scanner(to, called, calling, deadline, tls).mpps_complete(uid, now=now())
+        status = peer.scanner().mpps_complete(uid, now=now())
     _end(status, f"{uid} COMPLETED", as_json=as_json)
 
 
 @mpps.command("discontinue")
+@spread
 def discontinue(
     uid: str,
-    to: DicomPeer,
+    peer: Peer,
     reason: Annotated[str, typer.Option(help="DCM code of CID 9300.")] = "110513",
-    called: Called = "BROKER",
-    calling: Calling = "PROBE",
-    deadline: Deadline = 10.0,
-    tls: Tls = None,
     as_json: AsJson = False,
 ) -> None:
     """End the step of an MPPS UID as DISCONTINUED."""
     with exit_codes():
-        scanner = _scanner(to, called, calling, deadline, tls)
+        scanner = peer.scanner()
         status = scanner.mpps_discontinue(uid, now=now(), reason=reason)
     _end(status, f"{uid} DISCONTINUED", as_json=as_json)
 
@@ -199,12 +204,6 @@ def secure(said: str | None) -> Secure | None:
         return read_secure(said) if said else None
     except (ValueError, Unusable) as problem:
         raise typer.BadParameter(str(problem), param_hint="--tls") from problem
-
-
-def _scanner(to: Address, called: str, calling: str, deadline_s: float, tls: str | None) -> Scanner:
-    from broker.probe.scanner import Scanner
-
-    return Scanner(to, called, calling, deadline_s, secure=secure(tls))
 
 
 def _chosen(items: list[Attributes], accession: str, step_id: str) -> Attributes:

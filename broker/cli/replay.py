@@ -17,6 +17,7 @@ from broker.cli.map_deploy import refused
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened, store_url
 from broker.cli.outline import printable
+from broker.cli.spreading import spread
 
 if TYPE_CHECKING:
     from broker.orders.replaying import Replayed
@@ -38,7 +39,7 @@ Force = Annotated[
 
 def register(program: typer.Typer) -> None:
     """Add `replay` to the program."""
-    program.command("replay")(selecting.by_selection(replay))
+    program.command("replay")(spread(replay))
 
 
 def replay(
@@ -60,7 +61,7 @@ def replay(
     --force; the same replay twice is as good as once.
     """
     settings = load_settings(config)
-    selection: Selection = meant(settings.timezone)
+    selection: Selection = meant.selection(settings.timezone)
     named = [selecting.stream_id(each) for each in messages or ()]
     start = selecting.stream_id(after) if after else FIRST
     with opened(settings) as store:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,47 +25,60 @@ def unknown() -> Attributes:
     return {"PatientID": f"{UNKNOWN}{number}", "PatientName": f"UNKNOWN^{number}"}
 
 
-def said_of(
-    name: str, birth: str, sex: str, description: str, more: list[str] | None
-) -> Attributes:
+@dataclass(frozen=True)
+class Typed:
+    """The options by which a person says what an order is."""
+
+    name: Annotated[str, typer.Option(help="FAMILY^GIVEN")] = ""
+    birth: Annotated[str, typer.Option(help="YYYYMMDD")] = ""
+    sex: Annotated[str, typer.Option(help="F, M or O")] = ""
+    modality: Annotated[str, typer.Option(help="e.g. CT")] = ""
+    station: Annotated[str, typer.Option(help="AE title of the scheduled station.")] = ""
+    start: Annotated[str, typer.Option(help="YYYY-MM-DD HH:MM, or HH:MM of today.")] = ""
+    description: Annotated[str, typer.Option(help="What is to be done.")] = ""
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEYWORD=VALUE", help="Any other attribute."),
+    ] = None
+
+
+def said_of(typed: Typed) -> Attributes:
     """What is said of patient and order."""
     from broker.worklist.attributes import Kept
 
     said = {
-        "PatientName": name,
-        "PatientBirthDate": birth,
-        "PatientSex": sex,
-        "RequestedProcedureDescription": description,
+        "PatientName": typed.name,
+        "PatientBirthDate": typed.birth,
+        "PatientSex": typed.sex,
+        "RequestedProcedureDescription": typed.description,
     }
-    said |= {k: v for k, v in _more(more).items() if _kept(k) is not Kept.STEP}
+    said |= {k: v for k, v in _more(typed.more).items() if _kept(k) is not Kept.STEP}
     said = {keyword: value for keyword, value in said.items() if value}
     judge(said)
     return said
 
 
-def slot_of(
-    settings: Settings, modality: str, station: str, start: str, description: str
-) -> Attributes:
-    """What is said of the step: what, where and when."""
+def slot_of(settings: Settings, typed: Typed, start: str = "") -> Attributes:
+    """What is said of the step: what, where and when; `start` where nobody says when."""
     from datetime import datetime
 
     from broker.mapping.standards.terms import odd_term
 
     slot = {
-        "Modality": modality,
-        "ScheduledStationAETitle": station,
-        "ScheduledProcedureStepDescription": description,
+        "Modality": typed.modality,
+        "ScheduledStationAETitle": typed.station,
+        "ScheduledProcedureStepDescription": typed.description,
     }
-    if start:
+    if start := typed.start or start:
         now = datetime.now(settings.timezone)
         at = now if start == "now" else _moment(start, now)
         slot["ScheduledProcedureStepStartDate"] = f"{at:%Y%m%d}"
         slot["ScheduledProcedureStepStartTime"] = f"{at:%H%M%S}"
     slot = {keyword: value for keyword, value in slot.items() if value}
     judge(slot)
-    if odd := odd_term("Modality", modality) if modality else None:
-        typer.echo(printable(f"warning: {modality} {odd[0]} — {odd[1]}"), err=True)
-    return slot
+    if odd := odd_term("Modality", typed.modality) if typed.modality else None:
+        typer.echo(printable(f"warning: {typed.modality} {odd[0]} — {odd[1]}"), err=True)
+    return {**slot, **_more_of_step(typed.more)}
 
 
 def _moment(said: str, now: Any) -> Any:
@@ -96,7 +110,7 @@ def _pair(said: str) -> tuple[str, str]:
     return keyword, value.strip()
 
 
-def more_of_step(more: list[str] | None) -> Attributes:
+def _more_of_step(more: list[str] | None) -> Attributes:
     """What --set says of the step."""
     from broker.worklist.attributes import Kept
 

@@ -234,6 +234,7 @@ def _commands(wanted: Commit, changes: Sequence[Change]) -> Iterator[tuple[Word,
         yield from dead.burying(letter)
     for event in wanted.events:
         yield from outbox.adding(event)
+    yield from outbox.waking(wanted.events)
 
 
 def _of_exam(exam: MppsChange, now: int) -> Iterator[tuple[Word, ...]]:

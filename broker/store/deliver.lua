@@ -1,21 +1,22 @@
--- What a worker may do with a mailbox: take it, and the rest only while it holds the lease.
---   KEYS[1]  prefix        ARGV  verb, destination, mailbox, token, then what the verb needs
-local prefix, verb, to = KEYS[1], ARGV[1], ARGV[2]
-local box, token, lease, outbox, parked
+-- What a worker may do with mailboxes: take them, and the rest only while it holds their leases.
+--   KEYS[1]  prefix        ARGV  verb, destination, token, then what the verb needs
+local prefix, verb, to, token = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local box, lease, outbox, parked
 
-local function turn_to(mailbox, with)
-  box, token = mailbox, with
+local function turn_to(mailbox)
+  box = mailbox
   lease = prefix .. 'lease:' .. to .. ':' .. box
   outbox = prefix .. 'outbox:' .. to .. ':' .. box
   parked = prefix .. 'parked:' .. to .. ':' .. box
 end
-turn_to(ARGV[3], ARGV[4])
 local dirty, troubles = prefix .. 'dirty:' .. to, prefix .. 'troubles:' .. to
 local letters, by_time = prefix .. 'dead-letters', prefix .. 'dead-letters-by-time'
+local paused = redis.call('HEXISTS', prefix .. 'paused', to) == 1
 
 -- A message lies as two lines, of which only the first is for whoever sends it.
 local function first_line(raw)
-  return string.match(raw or '', '^[^\n]*')
+  local ends = raw and string.find(raw, '\n', 1, true)
+  return ends and string.sub(raw, 1, ends - 1) or raw or ''
 end
 
 local function forget(id)
@@ -43,24 +44,11 @@ end
 
 -- The next message; after the last one the mailbox is nobody's, and no longer dirty.
 local function following()
-  if redis.call('HEXISTS', prefix .. 'paused', to) == 1 then
-    redis.call('DEL', lease)
-    return false
-  end
-  while true do
-    local head = redis.call('LINDEX', outbox, 0)
-    if not head then
-      redis.call('ZREM', dirty, box)
-      redis.call('DEL', lease)
-      return false
-    end
-    local first = first_line(head)
-    local read, event = pcall(cjson.decode, first)
-    if read and type(event) == 'table' and type(event.control_id) == 'string'
-      and type(event.payload) == 'string' and type(event.created) == 'number' then return first end
-    redis.call('LPOP', outbox)
-    bury(head)
-  end
+  local head = not paused and redis.call('LINDEX', outbox, 0)
+  if head then return first_line(head) end
+  if not paused then redis.call('ZREM', dirty, box) end
+  redis.call('DEL', lease)
+  return false
 end
 
 local function take(ttl, now)
@@ -68,64 +56,89 @@ local function take(ttl, now)
   if redis.call('EXISTS', lease) == 1 or due == 'inf' then return false end
   if due and now ~= '' and tonumber(due) > tonumber(now) then return false end
   redis.call('DEL', lease) -- a full Redis lets only this be the first write: delivery frees space
-  if not redis.call('SET', lease, token, 'NX', 'PX', ttl) then return false end
+  redis.call('SET', lease, token, 'PX', ttl)
   local head = following()
   return head and {head, redis.call('HGET', troubles, box) or ''}
 end
 
-if verb == 'take' then return take(ARGV[5], ARGV[6]) end
+-- Remove the head, if it is ours and this one; gives all of it.
+local function removed(id, told, keep_s)
+  if redis.call('GET', lease) ~= token then return false end
+  local head = redis.call('LINDEX', outbox, 0)
+  if not head then return false end
+  if not string.find(first_line(head), '"control_id":"' .. id .. '"', 1, true) then
+    local read, event = pcall(cjson.decode, first_line(head)) -- an earlier version wrote it otherwise
+    if not read or event.control_id ~= id then return false end
+  end
+  redis.call('LPOP', outbox)
+  redis.call('HDEL', troubles, box)
+  if told ~= '' and redis.call('EXISTS', prefix .. 'refuse-writes') == 0 then
+    local sent = prefix .. 'sent:' .. box
+    if redis.call('RPUSH', sent, told) > 64 then redis.call('LTRIM', sent, -64, -1) end
+    redis.call('EXPIRE', sent, keep_s)
+  end
+  return head
+end
 
+-- What was parked before is older than what the destination knows now.
+local function overtake(id, head)
+  local read, event = pcall(cjson.decode, first_line(head))
+  local ours = read and redis.call('HGETALL', parked) or {}
+  for n = 1, #ours, 2 do
+    local created = tonumber(ours[n + 1])
+    if created and created < event.created then redis.call('HSET', parked, ours[n], 'overtaken by ' .. id) end
+  end
+end
+
+if verb == 'settle' then -- what was delivered goes; then the next mailboxes are taken
+  local keep_s, ttl, now, count = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+  local settled, taken, at = {}, {}, 8
+  for n = 1, count do
+    turn_to(ARGV[at])
+    local head = removed(ARGV[at + 1], ARGV[at + 2], keep_s)
+    if head and redis.call('EXISTS', parked) == 1 then overtake(ARGV[at + 1], head) end
+    settled[n] = head and {following()}
+    at = at + 3
+  end
+  for n = at, #ARGV do
+    turn_to(ARGV[n])
+    taken[#taken + 1] = take(ttl, now)
+  end
+  return {settled, taken}
+end
+
+turn_to(ARGV[4])
 if redis.call('GET', lease) ~= token then return false end
 
 if verb == 'renew' then
   redis.call('PEXPIRE', lease, ARGV[5])
   return 1
 end
-if verb == 'bury' then -- the head, which whoever took it cannot read either
+if verb == 'bury' then -- the head, which whoever took it cannot read
   local head = redis.call('LPOP', outbox)
   redis.call('HDEL', troubles, box)
-  redis.call('DEL', lease)
   if head then bury(head) end
-  return 1
+  return {following()}
 end
 if verb == 'note' then
   redis.call('HSET', troubles, box, ARGV[5])
   return 1
 end
-if verb == 'pop' or verb == 'park' or verb == 'hold' then
-  local head = redis.call('LINDEX', outbox, 0)
-  local read, event = pcall(cjson.decode, first_line(head or nil))
-  if not read or event.control_id ~= ARGV[5] then return false end
-  redis.call('LPOP', outbox)
-  redis.call('HDEL', troubles, box)
-  if ARGV[6] ~= '' and redis.call('EXISTS', prefix .. 'refuse-writes') == 0 then
-    local sent = prefix .. 'sent:' .. box
-    redis.call('RPUSH', sent, ARGV[6])
-    redis.call('LTRIM', sent, -64, -1)
-    redis.call('EXPIRE', sent, ARGV[7])
+if verb == 'refuse' then
+  local id, letter, created, at, most = ARGV[5], ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
+  local head = removed(id, ARGV[6], ARGV[7])
+  if not head then return false end
+  if at ~= '' then
+    park(id, letter .. '\n' .. head, created, at, most)
+    return {following()}
   end
-  if verb == 'pop' and redis.call('EXISTS', parked) == 1 then
-    local ours = redis.call('HGETALL', parked)
-    for n = 1, #ours, 2 do -- what was parked before is older than what the destination knows now
-      local created = tonumber(ours[n + 1])
-      if created and created < event.created then
-        redis.call('HSET', parked, ours[n], 'overtaken by ' .. event.control_id)
-      end
-    end
-  elseif verb == 'park' then
-    park(ARGV[5], ARGV[8] .. '\n' .. head, ARGV[9], ARGV[10], tonumber(ARGV[11]))
-  elseif verb == 'hold' then -- never due: nothing of the mailbox goes before a person has decided
-    redis.call('HSET', letters, ARGV[5], ARGV[8] .. '\n' .. head)
-    redis.call('HSET', parked, ARGV[5], ARGV[9])
-    redis.call('HSET', prefix .. 'holding:' .. to, box, ARGV[5])
-    redis.call('ZADD', dirty, '+inf', box)
-    redis.call('DEL', lease)
-    return 1
-  end
-  local head = following()
-  if head or verb ~= 'pop' or ARGV[8] == '' then return {head} end
-  turn_to(ARGV[8], ARGV[9]) -- this one is done with: whose turn is next, to save the way
-  return {false, take(ARGV[10], ARGV[11])}
+  -- It holds the mailbox, which is never due: nothing of it goes before a person has decided.
+  redis.call('HSET', letters, id, letter .. '\n' .. head)
+  redis.call('HSET', parked, id, created)
+  redis.call('HSET', prefix .. 'holding:' .. to, box, id)
+  redis.call('ZADD', dirty, '+inf', box)
+  redis.call('DEL', lease)
+  return {false}
 end
 
 -- release, postpone: it is somebody else's turn, or a later time's

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic_core import to_json
 
@@ -17,10 +18,8 @@ from broker.worklist.records import SCHEMA_VERSION
 
 WAKE_UPS = 1000
 DEAD_LETTERS = 100_000
-UNTOLD: Final[tuple[Word, ...]] = sent.telling(None, 0)
-NOBODY: Final[tuple[Word, ...]] = ("", "", 0, 0)
 Kind = Literal["hl7", "mpps"]
-UNREADABLE: Final = (KeyError, TypeError, ValueError, zlib.error)
+UNREADABLE: Final = (AttributeError, KeyError, TypeError, ValueError, zlib.error)
 """What reading a damaged event raises."""
 
 
@@ -60,40 +59,59 @@ class Trouble:
     doubt: bool = False
 
 
-@dataclass(frozen=True)
-class Taken:
-    """The oldest message of a mailbox that is ours for the moment."""
+class Delivered(NamedTuple):
+    """A message that a destination has taken for good, and what is told of that."""
 
-    event: Event
-    trouble: Trouble | None
+    box: str
+    control_id: str
+    told: sent.Sent | None = None
 
 
-@dataclass(frozen=True)
-class Popped:
-    """Whether the head was removed: not so when the lease is lost or the head is another.
+class Taken(NamedTuple):
+    """The oldest message of a mailbox that is ours for the moment; None where nobody can read it.
 
-    `taken` is the oldest message of the mailbox that was to be taken after the last one.
+    What it was made from does not come with it. An unreadable one must be buried.
     """
 
-    done: bool
-    following: Event | None
-    taken: Taken | None = None
+    box: str
+    event: Event | None
+    trouble: Trouble | None = None
+
+
+class Settled(NamedTuple):
+    """The mailboxes that are ours now with the message that goes next, and those that are lost.
+
+    Of a `lost` one nothing was removed: another worker has it, or its head is another.
+    """
+
+    ours: Sequence[Taken]
+    lost: Sequence[str] = ()
 
 
 def adding(event: Event) -> Iterator[tuple[Word, ...]]:
-    """Give the commands that append an event, mark the pair dirty and push a wake-up."""
+    """Give the commands that append an event and mark the pair dirty."""
     yield ("RPUSH", keys.outbox(event.ris, event.order), dumped(event))
     yield ("ZADD", keys.dirty(event.ris), "NX", int(event.created * 1000), event.order)
-    yield ("RPUSH", keys.WAKE, event.ris)
-    yield ("LTRIM", keys.WAKE, -WAKE_UPS, -1)
 
 
-def wakeups(timeout_s: float) -> Call[list[str]]:
-    """Wait for a wake-up and give the names of the destinations that have something, else [].
+def waking(events: Sequence[Event]) -> Iterator[tuple[Word, ...]]:
+    """Give the commands that push a wake-up for each destination of these events."""
+    if events:
+        yield ("RPUSH", keys.WAKE, *dict.fromkeys(event.ris for event in events))
+        yield ("LTRIM", keys.WAKE, -WAKE_UPS, -1)
+
+
+def wakeup(timeout_s: float) -> Call[list[str]]:
+    """Wait for a wake-up and give the name of the destination that has something, else [].
 
     The wait must stay below the executor's socket time-out.
     """
     return Call(("BLPOP", keys.WAKE, timeout_s), lambda reply: texts(reply[1:]) if reply else [])
+
+
+def wakeups() -> Call[list[str]]:
+    """Give all further wake-ups that are there."""
+    return Call(("LPOP", keys.WAKE, WAKE_UPS), texts)
 
 
 def dirty(ris: str, *, now_ms: int, limit: int) -> Call[list[str]]:
@@ -109,95 +127,74 @@ def sooner(ris: str, *, now_ms: int, longest_ms: int, lease_ms: int) -> Call[int
     return Call((ris, now_ms, longest_ms, lease_ms), int, script("sooner"))
 
 
-def take(
-    ris: str, order: str, token: str, *, ttl_ms: int, now_ms: int | None = None
-) -> Call[Taken | None]:
-    """Take a mailbox for one worker, for so long, and give its oldest message.
+def settle(
+    ris: str,
+    token: str,
+    delivered: Sequence[Delivered],
+    boxes: Sequence[str] = (),
+    *,
+    ttl_ms: int,
+    now_ms: int | None = None,
+    keep_s: float = 0,
+) -> Call[Settled]:
+    """Remove the heads that were delivered, and take further mailboxes for so long.
 
-    What it was made from does not come with it. None when another worker has it, it is not due, or
-    nothing is left to send; then there is nothing to release. Raises UNREADABLE: `bury` it.
+    Gives the next message of each, the oldest; after the last one a mailbox is free. One that
+    another worker has, that is not due, or that has nothing to send is not taken. What is told of
+    a delivery (store.sent) stays for `keep_s`.
     """
-    words = ("take", ris, order, token, ttl_ms, "" if now_ms is None else now_ms)
-    return Call(words, _taken, script("deliver"))
+    words: list[Word] = ["settle", ris, token, int(keep_s), ttl_ms]
+    words += ["" if now_ms is None else now_ms, len(delivered)]
+    for each in delivered:
+        words += [each.box, each.control_id, sent.written(each.told)]
+    return Call((*words, *boxes), partial(_settled, delivered, boxes), script("deliver"))
 
 
-def renew(ris: str, order: str, token: str, *, ttl_ms: int) -> Call[bool]:
+def renew(ris: str, box: str, token: str, *, ttl_ms: int) -> Call[bool]:
     """Keep the mailbox for so long from now; False when the lease is lost."""
-    return Call(("renew", ris, order, token, ttl_ms), bool, script("deliver"))
+    return Call(("renew", ris, token, box, ttl_ms), bool, script("deliver"))
 
 
-def note(ris: str, order: str, token: str, trouble: Trouble) -> Call[bool]:
+def note(ris: str, box: str, token: str, trouble: Trouble) -> Call[bool]:
     """Keep what a worker that dies now must not forget; False when the lease is lost."""
-    return Call(("note", ris, order, token, json.dumps(asdict(trouble))), bool, script("deliver"))
+    return Call(("note", ris, token, box, json.dumps(asdict(trouble))), bool, script("deliver"))
 
 
-def pop(
-    ris: str,
-    order: str,
-    token: str,
-    control_id: str,
-    told: tuple[Word, ...] = UNTOLD,
-    then: tuple[Word, ...] = NOBODY,
-) -> Call[Popped]:
-    """Remove the head that was delivered, and give the next; after the last the order is free.
-
-    What is `told` of it (store.sent) stays for a while. After the last one the mailbox `then` is
-    taken, as `take` does: order, token, ttl_ms, now_ms.
-    """
-    words = ("pop", ris, order, token, control_id, *told, *then)
-    return Call(words, _popped, script("deliver"))
-
-
-def park(
-    ris: str,
-    order: str,
-    token: str,
+def refuse(
     event: Event,
+    token: str,
     *,
     cause: str,
     at: float,
     words: str = "",
-    told: tuple[Word, ...] = UNTOLD,
-) -> Call[Popped]:
-    """Move the refused head to the dead letters, where people see it; else as `pop`.
+    told: sent.Sent | None = None,
+    keep_s: float = 0,
+    holds: bool = False,
+) -> Call[Settled]:
+    """Move the refused head to the dead letters, where people see it; else as `settle`.
 
-    `words` are those of the destination.
+    Where it `holds` its mailbox nothing after it goes: a person decides. `words` are those of the
+    destination.
     """
-    said = json.dumps(refusal(event, cause=cause, words=words, at=at))
-    letter = (event.control_id, *told, said, event.created, int(at * 1000), DEAD_LETTERS)
-    return Call(("park", ris, order, token, *letter), _popped, script("deliver"))
+    said = json.dumps(refusal(event, cause=cause, words=words, at=at, holds=holds))
+    by_time = ("", 0) if holds else (int(at * 1000), DEAD_LETTERS)
+    letter = (event.control_id, sent.written(told), int(keep_s), said, event.created, *by_time)
+    return _following("refuse", event.ris, token, event.order, *letter)
 
 
-def hold(
-    ris: str,
-    order: str,
-    token: str,
-    event: Event,
-    *,
-    cause: str,
-    at: float,
-    words: str = "",
-    told: tuple[Word, ...] = UNTOLD,
-) -> Call[bool]:
-    """Move the refused head to the dead letters, and let nothing after it go: a person decides."""
-    said = json.dumps(refusal(event, cause=cause, words=words, at=at, holds=True))
-    letter = (event.control_id, *told, said, event.created)
-    return Call(("hold", ris, order, token, *letter), bool, script("deliver"))
+def bury(ris: str, box: str, token: str) -> Call[Settled]:
+    """Put the head, which cannot be read, among the dead letters; else as `settle`."""
+    return _following("bury", ris, token, box)
 
 
-def bury(ris: str, order: str, token: str) -> Call[bool]:
-    """Put the head, which cannot be read, among the dead letters, and give the mailbox back."""
-    return Call(("bury", ris, order, token), bool, script("deliver"))
+def release(ris: str, box: str, token: str) -> Call[bool]:
+    """Give the mailbox back; it stays dirty while it has events."""
+    return Call(("release", ris, token, box), bool, script("deliver"))
 
 
-def release(ris: str, order: str, token: str) -> Call[bool]:
-    """Give the order back; it stays dirty while it has events."""
-    return Call(("release", ris, order, token), bool, script("deliver"))
-
-
-def postpone(ris: str, order: str, token: str, *, until_ms: int, trouble: Trouble) -> Call[bool]:
-    """Give the order back, not to be tried before `until_ms` (epoch)."""
-    words = ("postpone", ris, order, token, until_ms, json.dumps(asdict(trouble)))
+def postpone(ris: str, box: str, token: str, *, until_ms: int, trouble: Trouble) -> Call[bool]:
+    """Give the mailbox back, not to be tried before `until_ms` (epoch)."""
+    words = ("postpone", ris, token, box, until_ms, json.dumps(asdict(trouble)))
     return Call(words, bool, script("deliver"))
 
 
@@ -225,6 +222,8 @@ def of_plain(facts: Mapping[str, Any]) -> Event:
     packed = facts.get("kind") == "mpps"
     text = facts["payload"]
     payload = zlib.decompress(base64.b64decode(text)) if packed else text.encode("latin-1")
+    if not (isinstance(known["control_id"], str) and isinstance(known["created"], int | float)):
+        raise TypeError("no event")
     return Event(**{**known, "payload": payload})
 
 
@@ -265,26 +264,39 @@ def refusal(
     return {**named, "created": event.created, **said}
 
 
-def _taken(reply: Any) -> Taken | None:
-    if not reply:
-        return None
-    head, trouble = reply
-    event = loaded(head)
-    told = trouble_of(trouble)
-    return Taken(event, told if told and told.control_id == event.control_id else None)
+def _settled(delivered: Sequence[Delivered], boxes: Sequence[str], reply: Any) -> Settled:
+    ours, lost = [], []
+    for each, following in zip(delivered, reply[0], strict=True):
+        if not following:
+            lost.append(each.box)
+        elif following[0]:
+            ours.append(_taken(each.box, following[0]))
+    taken = zip(boxes, reply[1], strict=True)
+    return Settled([*ours, *(_taken(box, *words) for box, words in taken if words)], lost)
+
+
+def _following(verb: str, ris: str, token: str, box: str, *words: Word) -> Call[Settled]:
+    """Ask for what may leave a next message of its mailbox."""
+
+    def read(reply: Any) -> Settled:
+        if not reply:
+            return Settled([], [box])
+        return Settled([_taken(box, reply[0])] if reply[0] else [])
+
+    return Call((verb, ris, token, box, *words), read, script("deliver"))
+
+
+def _taken(box: str, head: bytes, trouble: bytes = b"") -> Taken:
+    try:
+        event, told = loaded(head), trouble_of(trouble)
+    except UNREADABLE:
+        return Taken(box, None)
+    return Taken(box, event, told if told and told.control_id == event.control_id else None)
 
 
 def trouble_of(raw: bytes) -> Trouble | None:
     """Read what went wrong with a mailbox, None where nothing did."""
     return Trouble(**json.loads(raw)) if raw else None
-
-
-def _popped(reply: Any) -> Popped:
-    head, taken = (*(reply or ()), None, None)[:2]
-    try:
-        return Popped(bool(reply), loaded(head) if head else None, _taken(taken))
-    except UNREADABLE:
-        return Popped(True, None)  # whoever takes the mailbox next buries it
 
 
 def _loads(reply: list[bytes]) -> list[Event]:

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final, NamedTuple
 
 from broker.store import keys
-from broker.store.call import Call, Word
+from broker.store.call import Call
 
 AT_MOST: Final = 64
 """Of one mailbox, the newest; deliver.lua holds it to that."""
@@ -31,9 +31,9 @@ class Sent(NamedTuple):
     took_s: float
 
 
-def telling(sent: Sent | None, keep_s: float) -> tuple[Word, ...]:
-    """Give the words by which deliver.lua notes it; none is noted for None."""
-    return (json.dumps(sent), int(keep_s)) if sent else ("", 0)
+def written(sent: Sent | None) -> str:
+    """Write it as deliver.lua keeps it; none is kept for ''."""
+    return json.dumps(sent) if sent else ""
 
 
 def of(box: str) -> Call[list[Sent]]:

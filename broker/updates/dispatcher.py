@@ -58,8 +58,7 @@ class Dispatcher:
         while not self._adopted:
             self._adopted = not self._store.run(dead.adopt())
         busy = time.monotonic() >= self._next_retention
-        for name in self._store.run(outbox.wakeups(AT_ONCE_S if busy else self._pace.wake_s)):
-            self._wake(name)
+        self._wake_workers(AT_ONCE_S if busy else self._pace.wake_s)
         if time.monotonic() >= self._next_sweep:
             self._sweep()
             self._next_sweep = time.monotonic() + self._pace.sweep_s
@@ -87,6 +86,15 @@ class Dispatcher:
             log.error("looking for steps on nobody's list failed", error=type(bug).__name__)
             pause_s = None
         return self._pace.look_s if pause_s is None else pause_s
+
+    def _wake_workers(self, wait_s: float) -> None:
+        """Wait for a wake-up, and heed those that came with it or come while workers begin."""
+        first = self._store.run(outbox.wakeup(wait_s))
+        if not first:
+            return
+        for name in dict.fromkeys([*first, *self._store.run(outbox.wakeups())]):
+            self._wake(name)
+        self._stop.wait(self._pace.gather_s)
 
     def _wake(self, name: str) -> None:
         if nudge := self._nudges.get(name):

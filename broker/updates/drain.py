@@ -6,24 +6,26 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Event as Flag
-from typing import Any, NamedTuple
-from uuid import uuid4
 
 import structlog
 
 from broker.settings import Destination, Verdict
 from broker.store import destinations, outbox
-from broker.store.call import Word
 from broker.store.destinations import Away
 from broker.store.executors import Store, StoreUnavailable
-from broker.store.outbox import Event, Taken, Trouble
-from broker.store.sent import Sent, telling
+from broker.store.outbox import Event, Trouble
+from broker.store.sent import Sent
+from broker.updates.hand import Hand, LeaseLost
 from broker.updates.pace import Pace
 from broker.updates.reaching import Outcome, Unreachable, Way
 
 ORDERS_AT_ONCE = 100
+MAILBOXES_AT_ONCE = 8
+"""So many messages at most go again after a worker was killed, byte for byte."""
+QUICK_S = 0.05
+"""An answer that takes longer keeps nothing but its own mailbox."""
 
 log = structlog.get_logger("updates")
 
@@ -39,60 +41,6 @@ class Attempt:
 
 
 Observe = Callable[[Attempt], None]
-
-
-class LeaseLost(Exception):
-    """Another worker has taken the order, or we are told to stop: not another byte for it."""
-
-
-@dataclass
-class Lease:
-    """An order that is ours for the moment."""
-
-    store: Store
-    ris: str
-    order: str
-    pace: Pace
-    token: str = field(default_factory=lambda: uuid4().hex)
-    confirmed: float = 0.0
-
-    def take(self) -> Taken | None:
-        """Take the order and give its oldest event, None when there is nothing for us to send."""
-        _, _, ttl_ms, now_ms = self.taking()
-        taking = outbox.take(self.ris, self.order, self.token, ttl_ms=ttl_ms, now_ms=now_ms)
-        try:
-            return self.store.run(taking)
-        except outbox.UNREADABLE as damage:
-            log.error("event unreadable", ris=self.ris, error=type(damage).__name__)
-            self.store.run(outbox.bury(self.ris, self.order, self.token))
-            return None
-
-    def taking(self) -> tuple[str, str, int, int]:
-        """Give the words that take it, from now on."""
-        self.confirmed = time.monotonic()
-        return self.order, self.token, int(self.pace.lease_s * 1000), int(time.time() * 1000)
-
-    def release(self) -> None:
-        """Give the order back; it stays dirty while it has events."""
-        self.store.run(outbox.release(self.ris, self.order, self.token))
-
-    def keep(self) -> None:
-        """Renew the lease when it is time to. Raises LeaseLost."""
-        now = time.monotonic()
-        if now - self.confirmed < self.pace.renew_s:
-            return
-        ttl_ms = int(self.pace.lease_s * 1000)
-        if not self.store.run(outbox.renew(self.ris, self.order, self.token, ttl_ms=ttl_ms)):
-            raise LeaseLost
-        self.confirmed = now
-
-
-class Turn(NamedTuple):
-    """The message that goes next, of an order that is ours; None where there is none."""
-
-    lease: Lease
-    event: Event | None
-    trouble: Trouble | None = None
 
 
 class Drain:
@@ -119,6 +67,7 @@ class Drain:
         self._stopped_at: float | None = None
         self._turns: deque[str] = deque()
         self._stays_open = True  # some RISs close after each answer
+        self._at_once, self._taken_at = 1, 0.0
 
     def __call__(self) -> None:
         """Run the job. A store that goes away ends it: the sweeper will ask again."""
@@ -133,7 +82,7 @@ class Drain:
 
     def _drain(self, until: float) -> None:
         name = self._ris.name
-        while self._turns or self._refilled(name):
+        while self._turns or self._refilled(name) or self._refilled_soon(name):
             if self._stop.is_set() or not self._reachable():
                 self._turns.clear()
                 return
@@ -148,6 +97,10 @@ class Drain:
         due = self._store.run(outbox.dirty(name, now_ms=now_ms, limit=ORDERS_AT_ONCE))
         self._turns.extend(due)
         return bool(due)
+
+    def _refilled_soon(self, name: str) -> bool:
+        """Look once more before we end: the next message is seldom far, a new job is dear."""
+        return not self._stop.wait(self._pace.linger_s) and self._refilled(name)
 
     def _reachable(self) -> bool:
         """Whether there is a connection; a RIS that is away is tried again ever more rarely."""
@@ -173,34 +126,38 @@ class Drain:
         return True
 
     def _deliver(self, until: float) -> None:
-        """Send the messages of an order, the oldest first, and go on to the next while that goes.
-
-        Whose turn is next is taken with the last message of the one before: a third less to ask.
-        """
-        lease = self._lease(self._turns.popleft())
-        turn = _turn(lease, lease.take())
+        """Send what waits in some mailboxes, each in its order, and go on while that goes."""
+        hand = Hand(self._store, self._ris.name, self._pace, self._keep_s)
+        hand.settle(self._whose_turn())
         try:
-            while turn.event is not None:
-                outcome = self._send(turn.event, turn.lease, turn.trouble)
-                turn = self._settle(turn.event, turn.lease, outcome, turn.trouble)
+            while turn := hand.next():
+                self._settle(*turn, self._send(*turn, hand), hand)
                 self._stays_open = self._way.is_open()
                 if self._stop.is_set() or time.monotonic() > until or not self._stays_open:
                     break
-            if turn.event is not None:
-                turn.lease.release()
+                if hand.is_through:
+                    hand.settle(self._whose_turn())
         except LeaseLost:
             log.warning("order left to another worker", ris=self._ris.name)
+        self._turns.extendleft(reversed(hand.emptied()))
 
-    def _lease(self, order: str) -> Lease:
-        return Lease(self._store, self._ris.name, order, self._pace)
+    def _whose_turn(self) -> list[str]:
+        """Name the mailboxes to take at once: ever more of them while answers come quickly."""
+        now = time.monotonic()
+        quick = now - self._taken_at < QUICK_S and self._stays_open
+        self._at_once = min(2 * self._at_once, MAILBOXES_AT_ONCE) if quick else 1
+        self._taken_at = now
+        return [self._turns.popleft() for _ in range(min(self._at_once, len(self._turns)))]
 
-    def _send(self, event: Event, lease: Lease, trouble: Trouble | None) -> Outcome:
-        lease.keep()  # we may have been stopped for long, and another worker be further on
+    def _send(self, event: Event, trouble: Trouble | None, hand: Hand) -> Outcome:
+        hand.keep(event.order)  # we may have been stopped for long, another worker be further on
         if event.kind == "mpps":
-            self._doubt(event, lease, trouble)
+            self._doubt(event, hand, trouble)
         began = time.monotonic()
         outcome = self._way.send(
-            event, lambda: self._while_waiting(lease), doubt=bool(trouble and trouble.doubt)
+            event,
+            lambda: self._while_waiting(event.order, hand, began),
+            doubt=bool(trouble and trouble.doubt),
         )
         self._took_s = took_s = time.monotonic() - began
         age_s = time.time() - event.created
@@ -216,59 +173,37 @@ class Drain:
         )
         return outcome
 
-    def _doubt(self, event: Event, lease: Lease, trouble: Trouble | None) -> None:
+    def _doubt(self, event: Event, hand: Hand, trouble: Trouble | None) -> None:
         """Note that it was sent: whoever sends it again must know what "duplicate" means then."""
         before = trouble or Trouble(event.control_id, since=time.time())
         noted = replace(before, doubt=True)
-        if noted != trouble and not self._store.run(
-            outbox.note(lease.ris, lease.order, lease.token, noted)
-        ):
-            raise LeaseLost
+        if noted != trouble:
+            hand.note(event.order, noted)
 
-    def _while_waiting(self, lease: Lease) -> None:
-        lease.keep()
+    def _while_waiting(self, box: str, hand: Hand, began: float) -> None:
+        hand.keep(box)
+        if time.monotonic() - began > QUICK_S:
+            # It keeps us waiting: nothing else shall wait with it.
+            self._turns.extendleft(reversed(hand.emptied()))
         if not self._stop.is_set():
             return
         self._stopped_at = self._stopped_at or time.monotonic()
         if time.monotonic() - self._stopped_at > self._pace.stop_grace_s:
             # Whoever comes after us sends it again, byte for byte.
-            lease.release()
+            hand.give_back(box)
             raise LeaseLost
 
-    def _settle(
-        self, event: Event, lease: Lease, outcome: Outcome, trouble: Trouble | None
-    ) -> Turn:
-        """Do what the verdict asks for, and give the event that may go next. Raises LeaseLost."""
+    def _settle(self, event: Event, trouble: Trouble | None, outcome: Outcome, hand: Hand) -> None:
+        """Do what the verdict asks for."""
         if outcome.verdict is Verdict.RETRY:
-            self._postpone(event, lease, outcome, trouble)
-            return Turn(lease, None)
-        mine = (lease.ris, lease.order, lease.token)
-        told = telling(self._sent(event, outcome, trouble), self._keep_s)
-        if outcome.verdict is not Verdict.PARK:
-            return self._pop(event, lease, told)
-        letter: dict[str, Any] = {"cause": outcome.cause, "words": outcome.words, "at": time.time()}
-        if self._ris.on_reject == "hold":
-            if not self._store.run(outbox.hold(*mine, event, **letter, told=told)):
-                raise LeaseLost
-            return Turn(lease, None)
-        popped = self._store.run(outbox.park(*mine, event, **letter, told=told))
-        if not popped.done:
-            raise LeaseLost
-        return Turn(lease, popped.following)
-
-    def _pop(self, event: Event, lease: Lease, told: tuple[Word, ...]) -> Turn:
-        """Remove what was delivered; after the last of its order the next one is ours."""
-        upcoming = self._turns[0] if self._turns and self._stays_open else ""
-        following = self._lease(upcoming)
-        then: tuple[Word, ...] = following.taking() if upcoming else outbox.NOBODY
-        mine = (lease.ris, lease.order, lease.token)
-        popped = self._store.run(outbox.pop(*mine, event.control_id, told, then))
-        if not popped.done:
-            raise LeaseLost
-        if popped.following is not None or not upcoming:
-            return Turn(lease, popped.following)
-        self._turns.popleft()
-        return _turn(following, popped.taken)
+            self._postpone(event, trouble, outcome, hand)
+            return
+        told = self._sent(event, outcome, trouble)
+        if outcome.verdict is Verdict.PARK:
+            said = {"cause": outcome.cause, "words": outcome.words}
+            hand.refuse(event, told, **said, holds=self._ris.on_reject == "hold")
+        else:
+            hand.delivered(event, told)
 
     def _sent(self, event: Event, outcome: Outcome, trouble: Trouble | None) -> Sent:
         return Sent(
@@ -284,7 +219,7 @@ class Drain:
         )
 
     def _postpone(
-        self, event: Event, lease: Lease, outcome: Outcome, trouble: Trouble | None
+        self, event: Event, trouble: Trouble | None, outcome: Outcome, hand: Hand
     ) -> None:
         before = trouble or Trouble(event.control_id, since=time.time())
         now = replace(
@@ -294,12 +229,7 @@ class Drain:
             doubt=outcome.doubt or before.doubt,
         )
         until_ms = _in_ms(self._pace.pause_s(now.attempts, random.random))
-        mine = (lease.ris, lease.order, lease.token)
-        self._store.run(outbox.postpone(*mine, until_ms=until_ms, trouble=now))
-
-
-def _turn(lease: Lease, taken: Taken | None) -> Turn:
-    return Turn(lease, taken.event, taken.trouble) if taken else Turn(lease, None)
+        hand.postpone(event.order, until_ms=until_ms, trouble=now)
 
 
 def _in_ms(pause_s: float) -> int:

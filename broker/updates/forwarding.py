@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from broker.updates.reaching import (
     Unreachable,
     connection_to,
     credentials_of,
+    unasked,
 )
 
 MODALITY_PERFORMED_PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.3"
@@ -60,17 +60,9 @@ class Relay:
 
     def is_open(self) -> bool:
         """Tell whether the association stands, as far as the peer has said."""
-        if self._socket is None:
-            return False
-        try:
-            self._socket.setblocking(False)
-            data = self._socket.recv(READ_BYTES)
-        except (BlockingIOError, ssl.SSLWantReadError):
+        if self._socket is not None and unasked(self._socket) is None:
             return True
-        except OSError:
-            data = b""
-        del data  # an abort or a release: whatever comes unasked ends it
-        self.close()
+        self.close()  # an abort or a release: whatever comes unasked ends it
         return False
 
     def send(self, event: Event, meanwhile: Callable[[], None], *, doubt: bool) -> Outcome:

@@ -12,14 +12,17 @@ class Pace:
 
     `lease` bounds how long an order waits after its worker was killed; it is renewed every `renew`
     while a RIS is slow to answer. While one is away a job takes `away`, so that wake-ups cost
-    little. A message may take `stop_grace` more once we are told to stop.
+    little. Wake-ups that come within `gather` are one; where nothing is due a job looks once more
+    after `linger`. A message may take `stop_grace` more once we are told to stop.
     """
 
     wake_s: float = 0.3
+    gather_s: float = 0.003
     sweep_s: float = 2.0
     lease_s: float = 10.0
     renew_s: float = 3.0
     drain_s: float = 1.0
+    linger_s: float = 0.005
     backoff_s: tuple[float, ...] = (1, 2, 5, 15, 60)
     away_s: float = 0.25
     stop_grace_s: float = 8.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -55,6 +56,17 @@ class Way(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+def unasked(connection: socket.socket) -> bytes | None:
+    """Read what a peer has said meanwhile, b"" where it has closed; None where it said nothing."""
+    try:
+        connection.setblocking(False)
+        return connection.recv(READ_BYTES)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None
+    except OSError:
+        return b""
 
 
 def credentials_of(to: Destination, key: str) -> Credentials | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from broker.updates.reaching import (
     Outcome,
     connection_to,
     credentials_of,
+    unasked,
 )
 
 MAX_ANSWER_BYTES = 2**20
@@ -65,19 +65,12 @@ class Line:
 
     def is_open(self) -> bool:
         """Tell whether the connection is usable, and read what the RIS said unasked meanwhile."""
-        if self._socket is None:
-            return False
-        try:
-            self._socket.setblocking(False)
-            data = self._socket.recv(READ_BYTES)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return True
-        except OSError:
-            data = b""
-        if not data:
+        said = unasked(self._socket) if self._socket is not None else b""
+        if said == b"":
             self.close()
             return False
-        self._blocks += self._deframer.receive(data)
+        if said is not None:
+            self._blocks += self._deframer.receive(said)
         return True
 
     def send(self, event: Event, meanwhile: Callable[[], None], *, doubt: bool) -> Outcome:  # noqa: ARG002 - MSH-10 is the same, which is all that a RIS needs

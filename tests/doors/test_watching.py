@@ -20,6 +20,7 @@ from broker.settings import Settings
 from broker.store import keys, outbox, sent
 from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, send, until
 from tests.doors.commands import Command, command_of, typed
+from tests.store.sending import delivered, take
 
 pytestmark = pytest.mark.peer("redis-server")
 
@@ -154,10 +155,9 @@ def test_what_was_sent_is_bounded_and_expires(broker: Broker) -> None:
         event = outbox.Event("none", box, f"S{number}", 1.0, "m", "IN PROGRESS", b"MSH|")
         for words in outbox.adding(event):
             broker.store.redis.execute_command(*words)
-        assert broker.store.run(outbox.take("none", box, "t", ttl_ms=60_000))
+        assert take(broker.store, order=box, ris="none")
         one = sent.Sent("none", event.control_id, "IN PROGRESS", 1.0, 2.0, "done", "AA", 1, 0.1)
-        told = sent.telling(one, 3600)
-        assert broker.store.run(outbox.pop("none", box, "t", event.control_id, told)).done
+        assert delivered(broker.store, event.control_id, order=box, ris="none", told=one) == []
     kept = broker.store.run(sent.of(box))
     assert len(kept) == sent.AT_MOST
     assert kept[-1].control_id == f"S{sent.AT_MOST + 2}"

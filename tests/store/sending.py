@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from broker.store import outbox
 from broker.store.commit import Commit, Committed, commit
 from broker.store.executors import Store
-from broker.store.outbox import Event
+from broker.store.outbox import Delivered, Event, Taken
+from broker.store.sent import Sent
 from tests.store.writing import AT
 
 ORDER = "H|A/1 *?[x]%7C%25"
@@ -31,8 +34,46 @@ def due(store: Store, ris: str = "north", *, now_ms: int = NOW, limit: int = 10)
 
 
 def take(
-    store: Store, token: str = "t1", *, order: str = ORDER, ttl_ms: int = 60_000
+    store: Store,
+    token: str = "t1",
+    *,
+    order: str = ORDER,
+    ttl_ms: int = 60_000,
+    now_ms: int | None = None,
+    ris: str = "north",
 ) -> Event | None:
     """Take an order."""
-    taken = store.run(outbox.take("north", order, token, ttl_ms=ttl_ms))
+    taken = taken_by(store, token, order, ttl_ms=ttl_ms, now_ms=now_ms, ris=ris)
     return taken.event if taken else None
+
+
+def taken_by(
+    store: Store,
+    token: str,
+    order: str = ORDER,
+    *,
+    ttl_ms: int = 60_000,
+    now_ms: int | None = None,
+    ris: str = "north",
+) -> Taken | None:
+    """Take an order, with what went wrong with it."""
+    settled = store.run(outbox.settle(ris, token, [], [order], ttl_ms=ttl_ms, now_ms=now_ms))
+    return settled.ours[0] if settled.ours else None
+
+
+def delivered(
+    store: Store,
+    control_id: str,
+    token: str = "t1",
+    *,
+    order: str = ORDER,
+    then: Sequence[str] = (),
+    ris: str = "north",
+    told: Sent | None = None,
+) -> list[Event | None] | None:
+    """Settle a delivery; gives what is ours to send then, None where the order was lost."""
+    gone = [Delivered(order, control_id, told)]
+    settled = store.run(
+        outbox.settle(ris, token, gone, then, ttl_ms=60_000, now_ms=NOW, keep_s=3600)
+    )
+    return None if settled.lost else [each.event for each in settled.ours]

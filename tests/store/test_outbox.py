@@ -10,9 +10,9 @@ from broker.store import dead, destinations, keys, outbox
 from broker.store.call import Call
 from broker.store.destinations import Pause
 from broker.store.executors import Store
-from broker.store.outbox import Trouble
+from broker.store.outbox import Delivered, Taken, Trouble
 from broker.store.server import EmbeddedServer
-from tests.store.sending import NOW, ORDER, add, due, event, take
+from tests.store.sending import NOW, ORDER, add, delivered, due, event, take, taken_by
 
 
 def postponed(token: str, until_ms: int) -> Call[bool]:
@@ -25,9 +25,8 @@ def test_messages_leave_in_the_order_in_which_they_came_byte_for_byte(store: Sto
     add(store, event("3"))
     assert store.run(outbox.events("north", ORDER)) == [event("1"), event("2"), event("3")]
     assert take(store) == event("1")
-    for control_id, following in (("1", event("2")), ("2", event("3")), ("3", None)):
-        popped = store.run(outbox.pop("north", ORDER, "t1", control_id))
-        assert (popped.done, popped.following) == (True, following)
+    for control_id, following in (("1", [event("2")]), ("2", [event("3")]), ("3", [])):
+        assert delivered(store, control_id) == following
     assert due(store) == []
     assert store.run(outbox.pending("north")) == 0
     assert not store.redis.exists(keys.outbox("north", ORDER), keys.lease("north", ORDER))
@@ -36,20 +35,27 @@ def test_messages_leave_in_the_order_in_which_they_came_byte_for_byte(store: Sto
 def test_with_the_last_message_of_an_order_the_next_order_is_taken(store: Store) -> None:
     other = "H|B1"
     add(store, event("1"), event("2"), event("3", order=other))
-    then = (other, "t2", 60_000, NOW)
     assert take(store) == event("1")
-    popped = store.run(outbox.pop("north", ORDER, "t1", "1", then=then))
-    assert (popped.following, popped.taken) == (event("2"), None)
-    assert due(store) == [other], "who goes on with an order has no other"
-    popped = store.run(outbox.pop("north", ORDER, "t1", "2", then=then))
-    assert popped.taken is not None
-    assert (popped.done, popped.following, popped.taken.event) == (
-        True,
-        None,
-        event("3", order=other),
-    )
+    assert delivered(store, "1") == [event("2")]
+    assert due(store) == [other]
+    assert delivered(store, "2", then=[other]) == [event("3", order=other)]
     assert due(store) == []
-    assert store.run(outbox.pop("north", other, "t2", "3")).done
+    assert delivered(store, "3", order=other) == []
+
+
+def test_several_deliveries_are_settled_together_and_a_lost_one_harms_no_other(
+    store: Store,
+) -> None:
+    orders = ["H|C1", "H|C2", "H|C3"]
+    add(store, *(event(order[-1], order=order) for order in orders), event("4", order="H|C3"))
+    for order in orders:
+        take(store, order=order)
+    store.redis.set(keys.lease("north", "H|C2"), "another", px=60_000)
+    gone = [Delivered(order, order[-1]) for order in orders]
+    settled = store.run(outbox.settle("north", "t1", gone, [ORDER], ttl_ms=60_000))
+    assert (settled.ours, settled.lost) == ([Taken("H|C3", event("4", order="H|C3"))], ["H|C2"])
+    assert store.run(outbox.events("north", "H|C1")) == []
+    assert store.run(outbox.events("north", "H|C2")) == [event("2", order="H|C2")]
 
 
 def test_an_order_of_another_worker_is_not_taken_with_the_last_message(store: Store) -> None:
@@ -57,8 +63,7 @@ def test_an_order_of_another_worker_is_not_taken_with_the_last_message(store: St
     add(store, event("1"), event("2", order=other))
     assert take(store) == event("1")
     assert take(store, "t2", order=other) == event("2", order=other)
-    popped = store.run(outbox.pop("north", ORDER, "t1", "1", then=(other, "t1", 60_000, NOW)))
-    assert (popped.done, popped.following, popped.taken) == (True, None, None)
+    assert delivered(store, "1", then=[other]) == []
     assert store.run(outbox.renew("north", other, "t2", ttl_ms=60_000))
 
 
@@ -72,12 +77,13 @@ def test_only_one_worker_has_an_order(store: Store) -> None:
         outbox.release("north", ORDER, "t2"),
         outbox.postpone("north", ORDER, "t2", until_ms=1, trouble=Trouble("1")),
         outbox.note("north", ORDER, "t2", Trouble("1")),
-        outbox.hold("north", ORDER, "t2", event("1"), cause="x", at=1.0),
     ):
         assert store.run(verb) is False
-    assert not store.run(outbox.pop("north", ORDER, "t2", "1")).done
-    parked = outbox.park("north", ORDER, "t2", event("1"), cause="x", at=1.0)
-    assert not store.run(parked).done
+    assert delivered(store, "1", "t2") is None
+    for holds in (True, False):
+        refused = outbox.refuse(event("1"), "t2", cause="x", at=1.0, holds=holds)
+        assert store.run(refused).lost == [ORDER]
+    assert store.run(outbox.bury("north", ORDER, "t2")).lost == [ORDER]
     assert store.run(outbox.events("north", ORDER)) == [event("1")]
     assert store.run(dead.count()) == 0
 
@@ -107,7 +113,7 @@ def test_the_order_of_a_worker_that_died_is_free_again(store: Store) -> None:
         if due(store) == [ORDER]:
             break
     assert take(store, "t2") == event("1")
-    assert not store.run(outbox.pop("north", ORDER, "t1", "1")).done
+    assert delivered(store, "1") is None
 
 
 def test_a_lease_can_be_kept(store: Store) -> None:
@@ -120,9 +126,9 @@ def test_a_lease_can_be_kept(store: Store) -> None:
 def test_only_the_head_that_was_sent_is_removed(store: Store) -> None:
     add(store, event("1"), event("2"))
     take(store)
-    assert not store.run(outbox.pop("north", ORDER, "t1", "2")).done
-    store.run(outbox.pop("north", ORDER, "t1", "1"))
-    assert not store.run(outbox.pop("north", ORDER, "t1", "1")).done
+    assert delivered(store, "2") is None
+    assert delivered(store, "1") == [event("2")]
+    assert delivered(store, "1") is None
     assert store.run(outbox.events("north", ORDER)) == [event("2")]
 
 
@@ -138,7 +144,7 @@ def test_a_message_that_comes_while_the_last_is_sent_is_not_forgotten(store: Sto
     add(store, event("1"))
     take(store)
     add(store, event("2"))
-    assert store.run(outbox.pop("north", ORDER, "t1", "1")).following == event("2")
+    assert delivered(store, "1") == [event("2")]
     store.run(outbox.release("north", ORDER, "t1"))
     assert due(store) == [ORDER]
 
@@ -192,8 +198,7 @@ def test_nothing_is_taken_while_a_destination_is_paused(store: Store) -> None:
     take(store)
     assert store.run(destinations.pause("north", Pause(1.0, "me", "downtime")))
     assert not store.run(destinations.pause("north", Pause(2.0, "you")))
-    popped = store.run(outbox.pop("north", ORDER, "t1", "1"))
-    assert (popped.done, popped.following) == (True, None)
+    assert delivered(store, "1") == []
     assert due(store) == []
     assert take(store) is None
     assert due(store, "south") == [ORDER]
@@ -207,10 +212,10 @@ def test_what_went_wrong_is_remembered_over_workers_and_restarts(store: Store) -
     take(store)
     trouble = Trouble("1", 3, "AR", 1.0, doubt=True)
     store.run(outbox.postpone("north", ORDER, "t1", until_ms=NOW, trouble=trouble))
-    taken = store.run(outbox.take("north", ORDER, "t2", ttl_ms=60_000, now_ms=NOW))
+    taken = taken_by(store, "t2", now_ms=NOW)
     assert taken is not None
     assert taken.trouble == trouble
-    store.run(outbox.pop("north", ORDER, "t2", "1"))
+    delivered(store, "1", "t2")
     assert store.run(destinations.troubles("north")) == {}
 
 
@@ -218,7 +223,7 @@ def test_what_was_postponed_meanwhile_is_not_taken(store: Store) -> None:
     add(store, event("1"))
     take(store)
     store.run(postponed("t1", NOW + 5000))
-    assert store.run(outbox.take("north", ORDER, "t2", ttl_ms=9, now_ms=NOW)) is None
+    assert take(store, "t2", now_ms=NOW) is None
     assert store.run(destinations.hurry("north", now_ms=NOW)) == 1
     assert due(store) == [ORDER]
 
@@ -258,16 +263,18 @@ def test_orders_in_work_do_not_hide_those_behind_them(store: Store) -> None:
     assert due(store, limit=50) == ["H|5", "H|6", "H|7", "H|8"]
 
 
-def test_a_wake_up_names_the_ris_once_for_each_message(store: Store) -> None:
-    add(store, event("1"), event("2", ris="south"))
-    assert store.run(outbox.wakeups(0.1)) == ["north"]
-    assert store.run(outbox.wakeups(0.1)) == ["south"]
-    assert store.run(outbox.wakeups(0.1)) == []
+def test_a_wake_up_names_each_destination_of_a_commit_once(store: Store) -> None:
+    add(store, event("1"), event("2", ris="south"), event("3"))
+    add(store, event("4"))
+    assert store.run(outbox.wakeup(0.1)) == ["north"]
+    assert store.run(outbox.wakeups()) == ["south", "north"]
+    assert store.run(outbox.wakeups()) == store.run(outbox.wakeup(0.1)) == []
 
 
 def test_wake_ups_that_nobody_reads_do_not_pile_up(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "WAKE_UPS", 3)
-    add(store, *(event(f"{n}") for n in range(9)))
+    for n in range(9):
+        add(store, event(f"{n}"))
     assert store.redis.llen(keys.WAKE) == 3

@@ -17,6 +17,7 @@ from broker.settings import Settings, shipped_mappings
 from broker.store import archive, dead, outbox
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer
+from tests.store.sending import take
 from tests.updates.actors import Job, Reports, control_ids, ris
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -145,7 +146,7 @@ def test_a_message_that_is_being_sent_is_not_dropped(
     broker: Command, report: Reports, store: Store
 ) -> None:
     [id] = report()
-    store.run(outbox.take("ris", "H|A1", "worker", ttl_ms=60_000))
+    take(store, "worker", order="H|A1", ris="ris")
     assert broker("outbox", "drop", id, "--reason", "x")[0] == 75
 
 
@@ -218,11 +219,11 @@ def test_refusals_are_grouped_by_destination_and_cause_without_what_they_quote_o
 
 def park(store: Store, order: str, id: str, words: str = "") -> None:
     """A RIS refuses the first message of an order."""
-    taken = store.run(outbox.take("ris", order, "t", ttl_ms=60_000))
+    taken = take(store, "t", order=order, ris="ris")
     assert taken is not None
-    assert taken.event.control_id == id
-    said = {"cause": "AE 204", "words": words, "at": taken.event.created}
-    assert store.run(outbox.park("ris", order, "t", taken.event, **said)).done
+    assert taken.control_id == id
+    refused = outbox.refuse(taken, "t", cause="AE 204", words=words, at=taken.created)
+    assert not store.run(refused).lost
     store.run(outbox.release("ris", order, "t"))
 
 

@@ -14,7 +14,9 @@ from broker.settings import Address
 from broker.store import dead, destinations, outbox
 from broker.store.destinations import Pause
 from broker.store.executors import Store
+from broker.updates.drain import Attempt
 from broker.updates.pace import Pace
+from tests.store.sending import take
 from tests.updates.actors import Job, Reports, control_ids, eventually, ris
 
 
@@ -50,6 +52,57 @@ def test_what_is_not_the_contents_fault_is_sent_again_unchanged_before_the_next(
     assert control_ids(sink) == [first, second, second, second, third]
     assert len({message.payload for message in sink.received[1:4]}) == 1
     assert store.run(dead.count()) == 0
+
+
+def test_answers_that_come_quickly_are_settled_together(
+    drain: Job, store: Store, report: Reports, sink: Sink
+) -> None:
+    for number in range(60):
+        report(f"H|A{number}")
+    store.redis.config_resetstat()
+    drain(ris(sink))()
+    assert len(control_ids(sink)) == 60
+    assert store.redis.info("commandstats")["cmdstat_evalsha"]["calls"] < 60
+    assert store.redis.keys("*lease*") == store.redis.keys("*outbox*") == []
+
+
+def test_while_a_ris_keeps_us_waiting_what_it_answered_is_settled_and_the_rest_is_free(
+    drain: Job, store: Store, report: Reports, sink: Sink
+) -> None:
+    """Otherwise a worker killed now sends it all again, and another one finds nothing to do."""
+    answered: list[Attempt] = []
+
+    def observe(attempt: Attempt) -> None:
+        answered.append(attempt)
+        if len(answered) == 9:
+            sink.answer = Answer.SILENCE
+
+    for number in range(20):
+        report(f"H|A{number}")
+    job = drain(ris(sink, ack_timeout_s=2), observe)
+    worker = threading.Thread(target=job)
+    worker.start()
+    sink.wait_for(10)
+    eventually(lambda: store.run(outbox.pending("ris")) == 11)
+    eventually(lambda: len(store.redis.keys("*lease*")) == 1)
+    sink.answer = Answer.AA
+    worker.join()
+    eventually(lambda: (job(), store.run(outbox.pending("ris")) == 0)[1])
+    assert len(set(control_ids(sink))) == 20
+
+
+def test_a_job_that_is_through_looks_once_more_before_it_ends(
+    drain: Job, store: Store, report: Reports, sink: Sink
+) -> None:
+    sent = report()
+
+    job = drain(ris(sink), linger_s=1.5)
+    worker = threading.Thread(target=job)
+    worker.start()
+    eventually(lambda: store.run(outbox.pending("ris")) == 0)
+    sent += report("H|A2")
+    worker.join()
+    assert control_ids(sink) == sent
 
 
 def test_a_retry_waits_and_other_orders_do_not(
@@ -230,7 +283,7 @@ def test_a_slow_ris_keeps_its_lease(drain: Job, store: Store, report: Reports, s
     worker.start()
     sink.wait_for(1)
     time.sleep(0.6)
-    assert not store.run(outbox.take("ris", "H|A1", "another", ttl_ms=100))
+    assert not take(store, "another", order="H|A1", ris="ris", ttl_ms=100)
     worker.join()
     assert control_ids(sink) == sent
     assert store.run(outbox.pending("ris")) == 0

@@ -19,6 +19,7 @@ from broker.settings import Address
 from broker.store import dead, destinations, outbox
 from broker.store.executors import Store
 from tests.modality.hospital import Hospital, new_order, new_uid
+from tests.store.sending import take
 from tests.tls.authority import Authority
 from tests.updates.actors import Door, Job, eventually
 from tests.updates.pacs import LOSE, Pacs, forward, pacs
@@ -158,9 +159,9 @@ def test_a_worker_that_died_is_followed_by_one_that_knows_that_it_was_sent(
 ) -> None:
     """What a worker notes before it sends; its lease ends by itself."""
     uid = exam(store, "N-CREATE")
-    taken = store.run(outbox.take("pacs", uid, "killed", ttl_ms=500))
+    taken = take(store, "killed", order=uid, ris="pacs", ttl_ms=500)
     assert taken is not None
-    noted = outbox.Trouble(taken.event.control_id, doubt=True)
+    noted = outbox.Trouble(taken.control_id, doubt=True)
     assert store.run(outbox.note("pacs", uid, "killed", noted))
     peer.next.append(0x0111)
     job = drain(forward(peer))

@@ -19,6 +19,7 @@ from broker.updates.retention import SLICE, Retention
 from broker.worklist.changes import Unmapped
 from broker.worklist.mpps import COMPLETED, IN_PROGRESS, Performed
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step, StepStatus
+from tests.store.sending import take
 from tests.updates.actors import Reports
 
 NOW = datetime(2026, 3, 16, 9, 30, tzinfo=UTC)
@@ -279,11 +280,11 @@ def test_every_removal_is_counted(store: Store, save: Save) -> None:
 
 def test_dead_letters_go_after_keep_dead(store: Store, report: Reports) -> None:
     report()
-    taken = store.run(outbox.take("ris", "H|A1", "t", ttl_ms=1000))
+    taken = take(store, order="H|A1", ris="ris")
     assert taken is not None
     now = datetime.now(UTC)
     at = now.timestamp()
-    assert store.run(outbox.park("ris", "H|A1", "t", taken.event, cause="AE", at=at)).done
+    assert not store.run(outbox.refuse(taken, "t1", cause="AE", at=at)).lost
     tidy(store, now + 89 * DAY)
     assert store.run(dead.count()) == 1
     tidy(store, now + 91 * DAY)
@@ -303,7 +304,7 @@ def test_what_a_busy_store_holds_is_in_the_list_of_what_grows(
 ) -> None:
     save(PATIENT, an_order("A1"), an_order("A2", status=StepStatus.COMPLETED))
     report()
-    store.run(outbox.take("ris", "H|A1", "t", ttl_ms=1000))
+    take(store, order="H|A1", ris="ris")
     store.run(commit(Commit(at=NOW, guard=Guard("digest", b"ACK", 60))))
     store.run(reads.writable())
     patterns = [each.pattern for each in growth.GROWING]

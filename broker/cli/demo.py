@@ -11,7 +11,7 @@ import typer
 
 def register(program: typer.Typer) -> None:
     """Add `demo` to the program."""
-    program.command()(demo)
+    program.command("demo")(demo)
 
 
 def demo(

@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib import metadata
+from typing import Final
 
 import typer
 
@@ -65,6 +66,17 @@ GROUPS = (
     bench,
 )
 
+HEADINGS: Final = {
+    "Run it": ("run", "demo", "status", "doctor", "selftest", "config"),
+    "See what there is, and why": ("list", "show", "why", "trace", "log", "ae"),
+    "Put right what went wrong": ("dead", "replay", "outbox", "unmapped", "mpps", "patient"),
+    "Go on while the RIS is away": ("add", "edit", "cancel", "complete", "reopen", "reconcile"),
+    "Keep and move data": ("backup", "restore", "export", "import", "purge"),
+    "Read a sender, and be read": ("map", "schema", "conformance"),
+    "Be a RIS or a scanner": ("find", "probe", "bench"),
+}
+"""Of `broker --help`, and the verbs below each."""
+
 
 @cache
 def program() -> typer.Typer:
@@ -83,7 +95,16 @@ def program() -> typer.Typer:
     app.callback()(version)
     for group in GROUPS:
         group.register(app)
+    _under_headings(app)
     return app
+
+
+def _under_headings(app: typer.Typer) -> None:
+    heading_of = {name: heading for heading, names in HEADINGS.items() for name in names}
+    for verb in app.registered_commands:
+        verb.rich_help_panel = heading_of.get(f"{verb.name}")
+    for group in app.registered_groups:
+        group.rich_help_panel = heading_of.get(f"{group.name}")
 
 
 def _print_version(wanted: bool) -> None:

@@ -251,12 +251,12 @@ def test_c36_what_would_break_a_name_is_taken_out(broker: Broker) -> None:
     assert found == "O NEIL X Y^A B C"
 
 
-def test_c37_a_document_in_an_observation_is_passed_over_fast(broker: Broker) -> None:
+def test_c37_a_document_in_an_observation_is_passed_over_at_little_cost(broker: Broker) -> None:
     order = new_order()
     document = b"OBX|9|ED|PDF^Report||^application^pdf^Base64^" + b"QUJD" * 50_000 + b"\r"
-    began = time.monotonic()
+    before = broker.processor_s("door orders")
     accepted(broker.hl7, orm_o01(order) + document)
-    assert time.monotonic() - began < 20
+    assert broker.processor_s("door orders") - before < 1
     only(broker, order)
     assert len(broker.archived(1)[0].raw) < 20_000
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import count
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -252,7 +251,10 @@ def test_orders_that_race_a_merge_are_never_of_nobody(broker: Broker) -> None:
 # --- demographics and visits
 
 
-def test_c31_a_correction_reaches_two_hundred_entries_at_once(broker: Broker) -> None:
+def test_c31_a_correction_of_two_hundred_entries_takes_a_second_of_work_at_most(
+    broker: Broker,
+) -> None:
+    """Processor time of doors and Redis, since a test shares its machine."""
     first = new_order()
     steps = 40
     for number in range(5):
@@ -261,13 +263,13 @@ def test_c31_a_correction_reaches_two_hundred_entries_at_once(broker: Broker) ->
             patient=first.patient,
         )
         accepted(broker.hl7, orm_o01(group))
-    began = perf_counter()
+    before = broker.processor_s("door orders|redis-server")
     accepted(broker.hl7, adt("A08", pid(first.patient, name="ROE^ANN"), sent="20260316110000"))
-    took = perf_counter() - began
+    took = broker.processor_s("door orders|redis-server") - before
     found = find(broker, patient_id=first.patient.patient_id)
     assert len(found) == 5 * steps
     assert {item["PatientName"] for item in found} == {"ROE^ANN"}
-    assert took < 20  # a second is promised and usual; a test shares its machine
+    assert took < 1
 
 
 def test_s71_a_correction_is_of_nobody_elses_entries(broker: Broker) -> None:

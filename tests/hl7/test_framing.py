@@ -171,9 +171,9 @@ def test_a_large_block_in_small_chunks_takes_linear_time() -> None:
     payload = b"MSH|" + b"0" * (16 * 1024 * 1024 - 4)
     stream = frame(payload)
     deframer = Deframer(len(payload))
-    began = time.perf_counter()
+    began = time.process_time()
     found: list[Block | Oversize] = []
     for at in range(0, len(stream), 512):
         found += deframer.receive(stream[at : at + 512])
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert found == [Block(payload)]

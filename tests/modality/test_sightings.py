@@ -98,7 +98,7 @@ def test_every_list_between_two_flushes_counts_as_received() -> None:
     assert len(ae.received) == 11
 
 
-def test_what_was_noted_is_in_the_store_a_second_later_and_at_the_end(
+def test_what_was_noted_is_in_the_store_while_a_door_runs_and_at_its_end(
     redis_server: EmbeddedServer, store: Store
 ) -> None:
     """A door that is killed loses what it noted last; one that is told to end loses nothing."""

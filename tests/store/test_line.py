@@ -211,3 +211,12 @@ def test_tls_is_spoken_with_who_proves_to_be_the_server_and_with_nobody_else(
 def test_a_url_that_makes_no_sense_is_said_at_once() -> None:
     with pytest.raises(ValueError, match="scheme"):
         AsyncStore("http://127.0.0.1")
+
+
+def test_a_redis_that_hangs_keeps_nobody_waiting_for_three_seconds() -> None:
+    """Scanners and senders are promised that. One that hangs greets nobody and answers nobody.
+
+    So whoever waits for its greeting does not wait for its answer as well.
+    """
+    assert line.ANSWER_S < 3
+    assert line.CONNECT_S < 3

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.mappings import AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
+from broker.cli.spreading import spread
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -27,36 +29,38 @@ SHOWN = 50
 
 def register(program: typer.Typer) -> None:
     """Add `purge` to the program."""
-    program.command("purge")(purge)
+    program.command("purge")(spread(purge))
 
 
-def purge(
+def _day(option: str, what: str) -> Any:
+    return typer.Option(option, formats=["%Y-%m-%d"], help=what)
+
+
+@dataclass(frozen=True)
+class Said:
+    """The options by which a person says what may go."""
+
     status: Annotated[
         list[str] | None,
         typer.Option("--status", help="With --before: COMPLETED, CANCELLED …; again for several."),
-    ] = None,
+    ] = None
     before: Annotated[
         datetime | None,
-        typer.Option(
-            "--before",
-            formats=["%Y-%m-%d"],
-            help="Orders whose last step was scheduled before this day; those that are over.",
+        _day(
+            "--before", "Orders whose last step was scheduled before this day; those that are over."
         ),
-    ] = None,
+    ] = None
     messages_before: Annotated[
-        datetime | None,
-        typer.Option(
-            "--messages-before", formats=["%Y-%m-%d"], help="Archived messages older than this day."
-        ),
-    ] = None,
+        datetime | None, _day("--messages-before", "Archived messages older than this day.")
+    ] = None
     performed_before: Annotated[
         datetime | None,
-        typer.Option(
-            "--performed-before",
-            formats=["%Y-%m-%d"],
-            help="Performed steps that ended and were created before this day.",
-        ),
-    ] = None,
+        _day("--performed-before", "Performed steps that ended and were created before this day."),
+    ] = None
+
+
+def purge(
+    said: Said,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would go, and remove nothing.")
     ] = False,
@@ -69,7 +73,7 @@ def purge(
     A step in progress, and its order, is never touched. The broker does what `keep` says by itself.
     """
     settings = load_settings(config)
-    wish = _wish(status, before, messages_before, performed_before, settings.timezone)
+    wish = _wish(said, settings.timezone)
     with opened(settings) as store:
         found = _found(store, wish, settings)
         gone = 0
@@ -79,13 +83,17 @@ def purge(
     if as_json:
         print_json({"removed": gone, "candidates": [each._asdict() for each in found]})
         return
+    _list(found)
+    counts = Counter(each.what for each in found)
+    told = ", ".join(f"{count} {what}{'s' * (count != 1)}" for what, count in counts.items())
+    typer.echo(_sum(told or "nothing", gone, len(found), dry_run), err=True)
+
+
+def _list(found: list[Candidate]) -> None:
     for each in found[:SHOWN]:
         typer.echo(printable(f"{each.what} {each.key}: {each.why}"))
     if len(found) > SHOWN:
         typer.echo(f"and {len(found) - SHOWN} more (--json has all)")
-    counts = Counter(each.what for each in found)
-    told = ", ".join(f"{count} {what}{'s' * (count != 1)}" for what, count in counts.items())
-    typer.echo(_sum(told or "nothing", gone, len(found), dry_run), err=True)
 
 
 def _sum(told: str, gone: int, found: int, dry_run: bool) -> str:
@@ -94,29 +102,22 @@ def _sum(told: str, gone: int, found: int, dry_run: bool) -> str:
     return f"removed {gone} of {found}: {told}" if found else "nothing is due"
 
 
-def _wish(
-    status: list[str] | None,
-    before: datetime | None,
-    messages: datetime | None,
-    performed: datetime | None,
-    zone: ZoneInfo,
-) -> Wish | None:
+def _wish(said: Said, zone: ZoneInfo) -> Wish | None:
     from broker.updates.purging import MAY_GO, OVER, Wish
     from broker.worklist.records import StepStatus
 
-    if status and before is None:
+    before, ended = said.before, (said.messages_before, said.performed_before)
+    if said.status and before is None:
         raise typer.BadParameter("--status needs a day: --before 2026-01-31")
     statuses = set()
-    for each in status or ():
+    for each in said.status or ():
         if each.upper() not in {may.value for may in MAY_GO}:
             known = ", ".join(sorted(MAY_GO))
             raise typer.BadParameter(f"--status {each}: none that may be removed; {known}")
         statuses.add(StepStatus(each.upper()))
-    if not (before or messages or performed):
+    if not (before or any(ended)):
         return None
-    midnights = [
-        day and datetime.combine(day.date(), time(), zone) for day in (messages, performed)
-    ]
+    midnights = [day and datetime.combine(day.date(), time(), zone) for day in ended]
     scheduled: date | None = before.date() if before else None
     return Wish(frozenset(statuses) or OVER, scheduled, *midnights)
 

@@ -1,4 +1,9 @@
-"""Doors in this process; a hospital for the tests of a module, on a Redis of its own."""
+"""What these tests are played on, all in this process, from the barest to the whole.
+
+`Door` (door.py) has sockets and a toy worklist: what any peer may do to a connection. `Worklist`
+(worklist.py) asks without a socket. `Site` (site.py) is the door as a configuration says, over a
+worklist that a test plans. `Hospital` (hospital.py) takes orders in HL7, and scanners report.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hospital in this process: the worklist door as configured, a real Redis, and its scanners."""
+"""A site in this process: a worklist that is planned, and scanners that ask over the wire."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def private_redis() -> Iterator[EmbeddedServer]:
 
 
 @contextmanager
-def hospital(redis: EmbeddedServer, config: str, tls: Contexts | None = None) -> Iterator[Site]:
+def site_of(redis: EmbeddedServer, config: str, tls: Contexts | None = None) -> Iterator[Site]:
     """The door with this configuration, in a thread; it must be empty at the end."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(config)

@@ -18,10 +18,10 @@ from tests.modality.site import (
     TIME,
     Site,
     asked,
-    hospital,
     in_step,
     plan,
     private_redis,
+    site_of,
 )
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -62,7 +62,7 @@ def day(days: int) -> str:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with private_redis() as redis, hospital(redis, CONFIG) as site:
+    with private_redis() as redis, site_of(redis, CONFIG) as site:
         plan(site.store, "CT1", **{AET: "CT1"})
         plan(site.store, "CT2", **{AET: "CT2"})
         plan(site.store, "OLD", **{AET: "CT1_OLD"})

@@ -13,10 +13,10 @@ from tests.modality.site import (
     DATE,
     STEPS,
     Site,
-    hospital,
     plan,
     private_redis,
     read_implicit,
+    site_of,
 )
 
 pytestmark = pytest.mark.peer("redis-server", "dcmtk")
@@ -48,7 +48,7 @@ RETURNED = [*TOP, *(f"{STEP}.{keyword}" for keyword in OF_STEP)]
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with private_redis() as redis, hospital(redis, "timezone: Europe/Berlin") as site:
+    with private_redis() as redis, site_of(redis, "timezone: Europe/Berlin") as site:
         plan(site.store, "A1", patient_id="4711", PatientName="Müller^Jörg")
         plan(site.store, "A2", patient_id="4712", PatientName="MULLER^ANNA", **{DATE: "20260102"})
         plan(

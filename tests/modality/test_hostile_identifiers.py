@@ -15,7 +15,7 @@ from broker.store.line import ANSWER_S
 from broker.store.server import EmbeddedServer
 from tests.dicom.requestor import associate_rq, echo_rq, find_rq
 from tests.modality.door import receive, status
-from tests.modality.site import Site, hospital, plan, private_redis
+from tests.modality.site import Site, plan, private_redis, site_of
 
 pytestmark = pytest.mark.peer("redis-server")
 
@@ -48,7 +48,7 @@ def deep(levels: int) -> bytes:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """A of CT1, B of MR1, C with a name in Latin-1."""
-    with private_redis() as redis, hospital(redis, CONFIG) as site:
+    with private_redis() as redis, site_of(redis, CONFIG) as site:
         plan(site.store, "A")
         plan(site.store, "B", **{"ScheduledStationAETitle": "MR1", "Modality": "MR"})
         plan(site.store, "C", PatientName="MÜLLER^JÖRG", ScheduledProcedureStepStartDate="20260102")
@@ -142,7 +142,7 @@ def test_q39_kept_associations_get_a700_together_and_then_their_list_again(
     gone: Callable[[EmbeddedServer], Callable[[], None]],
 ) -> None:
     """Each query has a final status, on the association that it came on, before and after."""
-    with private_redis() as redis, hospital(redis, CONFIG) as site:
+    with private_redis() as redis, site_of(redis, CONFIG) as site:
         plan(site.store, "A")
         kept = [connected(site) for _ in range(5)]
         assert [answers(peer) for peer in kept] == [[0xFF00, 0x0000]] * 5

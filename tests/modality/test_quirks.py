@@ -42,10 +42,10 @@ from tests.modality.site import (
     TIME,
     Site,
     asked,
-    hospital,
     plan,
     private_redis,
     read_implicit,
+    site_of,
 )
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -77,7 +77,7 @@ dicom:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with private_redis() as redis, hospital(redis, CONFIG) as site:
+    with private_redis() as redis, site_of(redis, CONFIG) as site:
         one = {"WorklistLabel": "abc"}
         plan(site.store, "A", **one)
         plan(
@@ -439,7 +439,7 @@ def test_q25_an_abort_in_the_middle_of_a_list_leaves_nothing(long: Site) -> None
 
 
 def test_q26_a_client_that_stops_reading_is_freed(long: Site) -> None:
-    with hospital(long.redis, HASTY) as hasty, closing(connected(hasty)) as peer:
+    with site_of(long.redis, HASTY) as hasty, closing(connected(hasty)) as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for number in range(8):
             peer.sendall(find_rq(number, identifier=LONG_KEYS))
@@ -447,7 +447,7 @@ def test_q26_a_client_that_stops_reading_is_freed(long: Site) -> None:
 
 
 def test_q27_a_pdu_header_and_then_silence_is_freed(site: Site) -> None:
-    with hospital(site.redis, HASTY) as hasty, closing(connected(hasty)) as peer:
+    with site_of(site.redis, HASTY) as hasty, closing(connected(hasty)) as peer:
         peer.sendall(b"\x04\x00\x00\x00\x10\x00")
         assert closed_within(peer, 5)
         wait_until(lambda: hasty.connections == 0)
@@ -481,7 +481,7 @@ def test_q30_a_query_without_message_id_is_answered_or_aborted_and_never_ignored
         peer.sendall(request)
         assert [status(peer) for _ in range(4)] == [0xFF00] * 3 + [0x0000]
     strict = "dicom: {lenient: {message_id: false}}"
-    with hospital(site.redis, strict) as other, closing(connected(other)) as peer:
+    with site_of(site.redis, strict) as other, closing(connected(other)) as peer:
         peer.sendall(request)
         receive(peer, 7)
         assert closed_within(peer, 5)
@@ -506,7 +506,7 @@ def test_q31_titles_padded_in_small_letters_8_bit_or_blank(
         receive(peer, 2)
         assert status(peer) == 0x0000
     with (
-        hospital(site.redis, STRICT) as other,
+        site_of(site.redis, STRICT) as other,
         closing(socket.create_connection(("127.0.0.1", other.port), timeout=30)) as peer,
     ):
         peer.sendall(request)
@@ -515,7 +515,7 @@ def test_q31_titles_padded_in_small_letters_8_bit_or_blank(
 
 def test_q32_the_called_title_matters_where_a_site_says_so(site: Site) -> None:
     assert site.scanner("ANY", called="WHATEVER").is_established
-    with hospital(site.redis, "dicom: {called_ae: own}") as strict:
+    with site_of(site.redis, "dicom: {called_ae: own}") as strict:
         refused = rejection(strict.scanner("ANY", called="WHATEVER", kept=False))
         assert refused is not None
         assert refused.diagnostic == 7
@@ -601,7 +601,7 @@ def test_q38_a_scanner_may_go_without_a_word_after_success(site: Site) -> None:
 
 
 def test_q39_without_redis_the_answer_is_a700_and_then_the_list_again(site: Site) -> None:
-    with private_redis() as redis, hospital(redis, CONFIG) as other:
+    with private_redis() as redis, site_of(redis, CONFIG) as other:
         plan(other.store, "A")
         assert other.ask(asked("A")).statuses == (0xFF00, 0x0000)
         redis.stop(grace_s=5)
@@ -615,7 +615,7 @@ def test_q40_a_silent_client_of_a_tls_listener_keeps_nobody_waiting(site: Site) 
     ours, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(ours)
     authority.configure_trust(theirs)
-    with hospital(site.redis, HASTY, tls=lambda: ours) as secure, ExitStack() as stack:
+    with site_of(site.redis, HASTY, tls=lambda: ours) as secure, ExitStack() as stack:
         address = ("127.0.0.1", secure.port)
         silent = [stack.enter_context(socket.create_connection(address)) for _ in range(12)]
         ae = AE("TLS")

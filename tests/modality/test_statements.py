@@ -30,11 +30,11 @@ from tests.modality.site import (
     TIME,
     Site,
     asked,
-    hospital,
     in_step,
     plan,
     private_redis,
     read_implicit,
+    site_of,
 )
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -97,7 +97,7 @@ def fill(site: Site) -> None:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with private_redis() as redis, hospital(redis, CONFIG) as site:
+    with private_redis() as redis, site_of(redis, CONFIG) as site:
         fill(site)
         yield site
 
@@ -335,7 +335,7 @@ def test_25_a_list_that_is_too_long_is_refused_whole_or_cut_where_a_site_says_so
 
 
 def test_25_without_a_store_the_answer_is_a700_with_a_comment(site: Site) -> None:
-    with private_redis() as redis, hospital(redis, CONFIG) as other:
+    with private_redis() as redis, site_of(redis, CONFIG) as other:
         assert other.ask(asked("A")).statuses == (0x0000,)
         redis.stop(grace_s=5)
         reply = other.ask(asked("A"))
@@ -522,7 +522,7 @@ def test_35_who_may_not_is_rejected_with_the_right_reason(site: Site) -> None:
     assert first.is_established
     assert rejected(site.scanner("ONCE", kept=False)) == (2, 3, 2)
     refusing = CONFIG.replace("called_ae: own", "unknown_ae: refuse")
-    with hospital(site.redis, refusing) as strict:
+    with site_of(site.redis, refusing) as strict:
         assert rejected(strict.scanner("NOBODY", kept=False)) == (1, 1, 3)
         assert strict.scanner("abc", called="ANYTHING").is_established
 

@@ -66,6 +66,7 @@ def examined(settings: Settings) -> Iterator[Finding]:
         yield fail("store", f"{away}", unopened(settings, f"{away}"))
         yield from examining.of_ports(settings)
         return
+    yield from examining.of_group(settings)
     yield from examining.of_doors(settings, health)
     yield from examining.of_ports(settings)
     if health.counts:

@@ -14,8 +14,9 @@ from broker.console.health import SILENT_S, Counts, Health
 from broker.mapping.checking import check
 from broker.rollout.risks import Wrong, risks, secured
 from broker.settings import Address, Settings
-from broker.store import metrics, reserve, vitals
+from broker.store import external, metrics, reserve, vitals
 from broker.store.executors import Store
+from broker.store.stamping import ServerProblem
 from broker.supervising import ports
 from broker.supervising.doors import instances
 from broker.supervising.service_manager import PUBLISHING
@@ -104,6 +105,32 @@ def of_store(settings: Settings, store: Store, health: Health) -> Iterator[Findi
         yield warn("clock", fact, "let both follow one time server (NTP)")
     else:
         yield ok("clock", f"as the store's, time zone {settings.timezone}")
+
+
+def of_group(settings: Settings) -> Iterator[Finding]:
+    """Look at who has what is promised, and at whether a failover would succeed."""
+    if settings.redis.sentinel is None:
+        return
+    try:
+        standing = external.standing(settings.redis.full_url)
+    except ServerProblem as problem:
+        yield fail("replicas", f"{problem}", "see the log of the master, and of the Sentinels")
+        return
+    if standing is None:
+        return
+    fact = f"{standing.replicas} follow {standing.master}, {standing.behind} bytes behind"
+    if standing.short:
+        short = f"{fact}; {standing.needed} are needed: nothing is acknowledged, senders send again"
+        yield fail("replicas", short, "start them; see their logs, and the network to the master")
+    elif standing.replicas == standing.needed and standing.needed:
+        yield warn("replicas", f"{fact}; without one of them nothing is acknowledged", "have more")
+    else:
+        yield ok("replicas", fact)
+    agree = f"{standing.agree} of {standing.sentinels} would carry a failover"
+    for trouble in standing.troubles:
+        yield warn("sentinels", f"{agree}; {trouble}", "see its log: nobody may take over")
+    if not standing.troubles:
+        yield ok("sentinels", agree)
 
 
 def _of_disk(settings: Settings) -> Iterator[Finding]:

@@ -79,7 +79,13 @@ def _redis(settings: Settings) -> dict[str, Any]:
     try:
         standing = external.standing(settings.redis.full_url)
     except ServerProblem as problem:  # gone since we asked it
-        return {"redis": {"master": "", "replicas": 0, "short": True, "troubles": (f"{problem}",)}}
+        unknown = dict.fromkeys(("replicas", "behind", "silent_s", "agree"), 0)
+        named = settings.redis.sentinel
+        needed, sentinels = (named.replicas, len(named.hosts)) if named else (0, 0)
+        troubles = {"short": True, "troubles": (f"{problem}",)}
+        return {
+            "redis": {"master": "", "needed": needed, "sentinels": sentinels, **unknown, **troubles}
+        }
     return {"redis": asdict(standing)} if standing else {}
 
 
@@ -118,6 +124,8 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     if redis := report.get("redis"):
         short = "; ! too few, so nothing is acknowledged" if redis["short"] else ""
         yield f"redis     master {redis['master']}, followed by {redis['replicas']}{short}"
+        yield f"          the last of them {redis['behind']} bytes and {redis['silent_s']} s behind"
+        yield f"          {redis['agree']} of {redis['sentinels']} Sentinels would carry a failover"
         yield from (f"          ! {trouble}" for trouble in redis["troubles"])
     mappings = report["mappings"]
     if mappings["version"]:

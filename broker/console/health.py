@@ -17,6 +17,7 @@ from broker.store import (
     reads,
     refused,
     selftest,
+    vitals,
 )
 from broker.store.bundles import Activation, Failure
 from broker.store.call import Call, text
@@ -24,7 +25,9 @@ from broker.store.destinations import Away, Pause
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.store.metrics import Family, Labels, Snapshot, gauge
 from broker.store.selftest import Result
+from broker.store.vitals import Followers
 
+NOBODY = Followers(0, 0, 0)
 SILENT_S = 30.0
 """A door publishes every two seconds; one that has been silent for so long needs a look."""
 
@@ -33,6 +36,7 @@ SILENT_S = 30.0
 class Counts:
     """How much the store holds; `pending` counts orders with unsent messages by destination.
 
+    `followers` are the replicas of the store; `followers_needed` must have what is promised.
     `held` counts messages that were accepted and wait for a code in a table, `refused` those that
     could not be applied, `stopped` the orders of each destination that wait for a person,
     `exceptions` the exams that do.
@@ -49,6 +53,8 @@ class Counts:
     paused: Mapping[str, Pause] = field(default_factory=dict)
     away: Mapping[str, Away] = field(default_factory=dict)
     exceptions: int = 0
+    followers: Followers = NOBODY
+    followers_needed: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,12 @@ class Health:
             self.mappings.at if self.mappings else 0,
         )
         yield from self._of_the_selftest()
+        for name, said, value in (
+            ("replicas", "Replicas that follow the store", counts.followers.there),
+            ("replicas_needed", "How many must have what is promised", counts.followers_needed),
+            ("replica_behind_bytes", "What the last replica lacks", counts.followers.behind),
+        ):
+            yield _gauge(f"broker_store_{name}", said, value)
         yield _gauge("broker_store_open_steps", "Open scheduled steps", counts.open_steps)
         yield _gauge("broker_orders_held", "Messages that wait for a code in a table", counts.held)
         yield _gauge("broker_orders_dead", "Messages that could not be applied", counts.refused)
@@ -217,6 +229,8 @@ async def _counts(store: AsyncStore, names: Sequence[str]) -> Counts:
         paused=await store.run(destinations.paused()),
         away=await store.run(destinations.away()),
         exceptions=await store.run(reads.exceptions()),
+        followers=await store.run(vitals.followers()),
+        followers_needed=store.replicas_needed,
     )
 
 

@@ -34,7 +34,7 @@ from broker.rollout.current import Current
 from broker.settings import Address, Settings
 from broker.store import reads
 from broker.store.executors import AsyncStore
-from broker.store.metrics import own_name, publish_forever, publish_last
+from broker.store.metrics import Shortfalls, own_name, publish_forever, publish_last
 from broker.tls.credentials import Credentials
 from broker.tls.metrics import DaysLeft
 from broker.worklist import canary
@@ -74,6 +74,7 @@ async def _serve(
 ) -> None:
     stop, name = _told_to_stop(), own_name("modality", instance)
     store, keep = AsyncStore(settings.redis.full_url), settings.keep
+    metrics.registry.register(Shortfalls(store))
     sightings = Sightings(store, settings.directory, keep.sightings, keep.queries)
     current = await Current.opened(store, settings)
     recording = recording_of(settings, store, current)

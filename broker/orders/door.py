@@ -28,7 +28,7 @@ from broker.store import reads
 from broker.store.archive import Archived
 from broker.store.consequences import Keeping
 from broker.store.executors import AsyncStore
-from broker.store.metrics import own_name, publish_forever, publish_last
+from broker.store.metrics import Shortfalls, own_name, publish_forever, publish_last
 from broker.tls.credentials import Credentials
 from broker.tls.metrics import DaysLeft
 
@@ -60,6 +60,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = AsyncStore(settings.redis.full_url)
+    metrics.registry.register(Shortfalls(store))
     current = await Current.opened(store, settings)
     intake = intake_of(settings, store, current, metrics, heard=heard_by(trail))
     listeners = await _listening(settings, intake, metrics, trail)

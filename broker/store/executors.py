@@ -9,7 +9,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from broker.store.call import Call, Word
 from broker.store.clients import client
-from broker.store.line import ANSWER_S, CONNECT_S, Line, see_safe
+from broker.store.line import ANSWER_S, CONNECT_S, Line, Unsafe, see_safe
 from broker.store.sentinels import awaited, group_of
 
 T = TypeVar("T")
@@ -53,6 +53,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.redis: Any = client(url, **_ONE_SHORT_TRY)
         self._group = group_of(url)
+        self.shortfalls = 0
+        """How often too few replicas had what was to be promised."""
 
     def run(self, call: Call[T]) -> T:
         """Run one call; raises StoreUnavailable."""
@@ -62,6 +64,7 @@ class Store:
             except NoScriptError:
                 reply = self._asked(call, call.command(whole_script=True))
         except RedisError as error:
+            self.shortfalls += isinstance(error, Unsafe)
             raise _judged(error) from error
         return call.read(reply)
 
@@ -90,8 +93,12 @@ class AsyncStore:
 
     def __init__(self, url: str) -> None:
         self._line = self._promising = Line(url)
-        if group_of(url) is not None:
+        self.replicas_needed = 0
+        self.shortfalls = 0
+        """How often too few replicas had what was to be promised."""
+        if group := group_of(url):
             self._promising = Line(url, replicated=True)
+            self.replicas_needed = group.replicas
 
     @property
     def connections(self) -> int:
@@ -118,6 +125,7 @@ class AsyncStore:
                 for n, reply in zip(unknown, await line.ask(again), strict=True):
                     replies[n] = reply
         except RedisError as error:
+            self.shortfalls += isinstance(error, Unsafe) and len(calls)
             raise _judged(error) from error
         return list(map(_outcome, calls, replies))
 

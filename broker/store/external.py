@@ -14,6 +14,7 @@ from broker.store.clients import client as client_of
 from broker.store.keys import PREFIX
 from broker.store.sentinels import Group, Sentinels, group_of
 from broker.store.stamping import ServerProblem
+from broker.store.vitals import followers_of
 
 OLDEST = (6, 2)
 PATIENT: Final = {"socket_timeout": 5, "socket_connect_timeout": 5}
@@ -72,11 +73,11 @@ def remarks(url: str) -> list[str]:
 
 def _of_failover(group: Group, info: dict[str, Any]) -> Iterator[str]:
     """What would be lost, or not go on, when the master dies: any replica may be the next one."""
-    if (there := _following(info)) < group.replicas:
+    if (there := followers_of(info).there) < group.replicas:
         yield f"{there} replicas follow: no order is acknowledged until {group.replicas} do"
     sentinels = Sentinels(group)
     try:
-        yield from sentinels.troubles()
+        yield from sentinels.quorum()[1]
         for place in sentinels.replicas():
             try:
                 with at(group, place, **PATIENT) as replica:
@@ -91,24 +92,21 @@ def _of_failover(group: Group, info: dict[str, Any]) -> Iterator[str]:
         sentinels.close()
 
 
-def _following(info: dict[str, Any]) -> int:
-    """How many replicas have all, or are about to."""
-    return sum(
-        isinstance(value, dict) and value.get("state") == "online"
-        for name, value in info.items()
-        if name.startswith("slave")
-    )
-
-
 @dataclass(frozen=True)
 class Standing:
     """Who is master of a group now, how many replicas follow, and what stands in a failover's way.
 
-    `short` says that nothing is acknowledged now.
+    `behind` is how many bytes the last of them lacks, `silent_s` how long one has said nothing,
+    `agree` how many of `sentinels` would carry a failover. `short`: nothing is acknowledged now.
     """
 
     master: str
     replicas: int
+    needed: int
+    behind: int
+    silent_s: int
+    sentinels: int
+    agree: int
     short: bool
     troubles: tuple[str, ...]
 
@@ -122,9 +120,18 @@ def standing(url: str) -> Standing | None:
     try:
         with _client(url) as client:
             info: Any = client.info("replication")
-        there = _following(info)
-        troubles = tuple(sentinels.troubles())
-        return Standing(f"{sentinels.master()}", there, there < group.replicas, troubles)
+        found, (agree, troubles) = followers_of(info), sentinels.quorum()
+        return Standing(
+            master=f"{sentinels.master()}",
+            replicas=found.there,
+            needed=group.replicas,
+            behind=found.behind,
+            silent_s=found.silent_s,
+            sentinels=len(group.sentinels),
+            agree=agree,
+            short=found.there < group.replicas,
+            troubles=tuple(troubles),
+        )
     except RedisError as error:
         raise ServerProblem(f"the master does not answer: {error}") from error
     finally:

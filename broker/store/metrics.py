@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from broker.store import keys
@@ -54,6 +54,20 @@ class Bounded:
 
 
 MAPPING_INFO = "_mapping_info"
+
+
+class Shortfalls(Collector):
+    """The counter broker_store_shortfalls of one store: promises that could not be made."""
+
+    def __init__(self, store: AsyncStore | Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the count."""
+        text = "Writes that were refused since too few replicas had them in time"
+        counted = CounterMetricFamily("broker_store_shortfalls", text)
+        counted.add_metric([], self._store.shortfalls)
+        yield counted
 
 
 class VersionInfo:

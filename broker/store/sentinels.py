@@ -124,19 +124,19 @@ class Sentinels:
                 return False  # nobody knows better, and the master may well be there
         return self._seen is not None and self._seen != place
 
-    def troubles(self) -> list[str]:
-        """Why a failover may not succeed, one sentence each."""
-        found, answering = [], 0
+    def quorum(self) -> tuple[int, list[str]]:
+        """How many would carry a failover, and why one may not succeed, one sentence each."""
+        found, agree = [], 0
         for url, client in zip(self.group.sentinels, self._clients, strict=True):
             try:
                 client.execute_command("SENTINEL", "CKQUORUM", self.group.name)
             except RedisError as error:
                 found.append(f"Sentinel {url.rsplit('@')[-1].partition('//')[2] or url}: {error}")
             else:
-                answering += 1
+                agree += 1
         if len(self._clients) < 3:
             found.append("fewer than three Sentinels are named: name all of them, three at least")
-        return found
+        return agree, found
 
     def replicas(self) -> list[Place]:
         """Give the replicas that the Sentinels know. Raises RedisError."""

@@ -17,7 +17,7 @@ from broker.audit.trail import kept
 from broker.settings import Destination, Forward, Ris, Settings, Verdict
 from broker.store import engine, reads
 from broker.store.executors import Store, StoreUnavailable
-from broker.store.metrics import own_name, publish_once
+from broker.store.metrics import Shortfalls, own_name, publish_once
 from broker.tls.metrics import DaysLeft
 from broker.updates.dispatcher import Dispatcher
 from broker.updates.drain import Attempt, Drain
@@ -52,6 +52,7 @@ def serve(
     _listen_for_stop(stop)
     _wait_for_store(store, stop)
     metrics = UpdatesMetrics()
+    metrics.registry.register(Shortfalls(store))
     with (
         kept(settings, "updates", metrics.registry, instance),
         _published(settings, metrics, instance, stop),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import time
@@ -18,12 +19,12 @@ from redis.exceptions import ConnectionError as Disconnected
 from broker.cli import run_command
 from broker.mapping.text.nodes import Complaints
 from broker.settings import Settings
-from broker.store import engine, external, reads
+from broker.store import engine, external, keys, reads, vitals
 from broker.store.call import Call
-from broker.store.commit import Change, Commit, Committed, Guard, commit
+from broker.store.commit import Change, Commit, Committed, Guard, Repeat, commit
 from broker.store.executors import AsyncStore, Store, StoreUnavailable
 from broker.store.sentinels import group_of
-from tests.store.watched import Watched
+from tests.store.watched import OF_SENTINELS, OF_SERVERS, Watched
 from tests.store.writing import AT, order, read
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -178,6 +179,33 @@ def test_status_says_who_is_master_and_that_nothing_can_be_promised(
     run_command(["status", "--config", str(config)])
     told = capsys.readouterr().out
     assert "followed by 2; ! too few, so nothing is acknowledged" in told
+    assert run_command(["doctor", "--config", str(config)]) == 1
+    told = capsys.readouterr().out
+    assert "3 are needed: nothing is acknowledged, senders send again" in told
+
+
+def test_what_is_refused_for_want_of_replicas_is_written_and_another_try_makes_it_right(
+    watched: Watched,
+) -> None:
+    guard = Guard("refused-and-written", b"AA", 3600)
+    first = commit(Commit(at=AT, guard=guard, changes=[Change("", None, order("R77"))]))
+
+    there = Call(("EXISTS", keys.order("H|R77")), bool)
+
+    async def story() -> None:
+        store = AsyncStore(watched.url)
+        await store.run(WRITE)  # so that the server knows the script
+        with watched.alone():
+            with pytest.raises(StoreUnavailable, match="no replica has it"):
+                await store.run(first)
+            assert await store.run(there)
+        assert store.shortfalls == 1
+        assert store.replicas_needed == 1
+        assert (await store.run(vitals.followers())).there == 2
+        assert isinstance(await store.run(first), Repeat)
+        await store.close()
+
+    asyncio.run(story())
 
 
 def test_a_server_that_is_named_no_more_is_left_though_it_answers_as_a_master() -> None:
@@ -256,6 +284,83 @@ def test_what_makes_no_sense_is_said(tmp_path: Path, said: str, why: str) -> Non
     (tmp_path / "broker.yaml").write_text(f"redis: {said}\n")
     with pytest.raises(Complaints, match=why):
         Settings.load(tmp_path / "broker.yaml", {})
+
+
+# --- TLS and passwords, as real servers have them
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[Watched]:
+    """A group that speaks nothing but TLS, to whoever has the passwords."""
+    running = Watched(secured=True)
+    try:
+        yield running.start()
+    finally:
+        running.end()
+
+
+def test_servers_and_sentinels_with_tls_and_passwords_are_found_and_waited_for(
+    locked: Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked.wait(lambda: external.standing(locked.url).replicas == 2)  # type: ignore[union-attr]
+    assert isinstance(run_anew(locked.url, WRITE)[0], Committed)
+    with closing(Store(locked.url)) as store:
+        assert isinstance(store.run(WRITE), Committed)
+        with locked.alone(), pytest.raises(StoreUnavailable, match="no replica has it"):
+            store.run(WRITE)
+    assert external.objections(locked.url) == []
+    config = tmp_path / "broker.yaml"
+    config.write_text(json.dumps({"redis": locked.settings}))
+    run_command(["status", "--config", str(config)])
+    told = capsys.readouterr()
+    assert f"master 127.0.0.1:{locked.master()}, followed by 2" in told.out
+    assert "3 of 3 Sentinels would carry a failover" in told.out
+    run_command(["doctor", "--config", str(config)])
+    told = capsys.readouterr()
+    assert f"ok   replicas      2 follow 127.0.0.1:{locked.master()}, " in told.out
+    for secret in (OF_SERVERS, OF_SENTINELS):
+        assert secret not in told.out + told.err
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"password": "wrong"},
+        {"tls": None},
+        {"sentinel": {"password": "wrong"}},
+        {"sentinel": {"tls": None}},
+    ],
+    ids=["password", "no TLS", "password of the Sentinels", "no TLS to the Sentinels"],
+)
+def test_whoever_lacks_a_password_or_tls_is_told_nothing(
+    locked: Watched, other: dict[str, Any]
+) -> None:
+    said = {**locked.settings, **other}
+    said["sentinel"] = {**locked.settings["sentinel"], **other.get("sentinel", {})}
+    url = Settings.model_validate({"redis": said}).redis.full_url
+    with pytest.raises(StoreUnavailable) as refused:
+        run_anew(url, WRITE)
+    assert "wrong" not in f"{refused.value}"
+    assert not external.writable(url)
+
+
+def test_a_failover_among_servers_with_tls_and_passwords_is_followed() -> None:
+    group = Watched(secured=True)
+    try:
+        former = group.start().master()
+        with closing(Store(group.url)) as store:
+            assert isinstance(store.run(WRITE), Committed)
+            group.signal(former, signal.SIGKILL)
+            group.wait(lambda: group.master() != former)
+
+            def goes_on() -> bool:
+                with suppress(StoreUnavailable):
+                    return isinstance(store.run(WRITE), Committed)
+                return False
+
+            group.wait(goes_on)
+    finally:
+        group.end()
 
 
 # --- another master

@@ -17,10 +17,12 @@ import redis
 
 from broker.settings import Settings
 from broker.store.sentinels import group_of
+from tests.tls.authority import Authority
 
 DOWN_AFTER_MS = 1000
 """Enough for a busy machine not to depose a master that is only slow."""
 PATIENCE_S = 30.0
+OF_SERVERS, OF_SENTINELS = "s3cr:t/@", "w4tch:r/@"
 SERVER = """\
 bind 127.0.0.1
 appendonly yes
@@ -44,13 +46,20 @@ class Watched:
     """A master with two replicas, and three Sentinels."""
 
     def __init__(
-        self, replicas: int = 2, sentinels: int = 3, *, down_after_ms: int = DOWN_AFTER_MS
+        self,
+        replicas: int = 2,
+        sentinels: int = 3,
+        *,
+        down_after_ms: int = DOWN_AFTER_MS,
+        secured: bool = False,
     ) -> None:
+        """With TLS and passwords where it is `secured`; nothing is told in clear then."""
         self._down_after_ms = down_after_ms
         self.folder = Path(tempfile.mkdtemp(prefix="sentinel-"))
         self.ports = [free_port() for _ in range(1 + replicas)]
         self.watching = [free_port() for _ in range(sentinels)]
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._tls = Authority(self.folder / "tls") if secured else None
 
     def start(self) -> Self:
         """Start all, and wait till the replicas follow and the Sentinels know each other."""
@@ -64,7 +73,7 @@ class Watched:
                 port,
                 f"sentinel monitor mymaster 127.0.0.1 {first} {quorum}\n"
                 f"sentinel down-after-milliseconds mymaster {self._down_after_ms}\n"
-                "sentinel failover-timeout mymaster 1000\n",
+                f"sentinel failover-timeout mymaster 1000\n{self._passwords(port)}",
                 "--sentinel",
             )
         known = len(self.watching) - 1, len(self.ports) - 1
@@ -74,7 +83,7 @@ class Watched:
     def begin(self, port: int) -> None:
         """Start a server, as a replica unless it is the first and new."""
         follows = f"replicaof 127.0.0.1 {self.ports[0]}\n" if port != self.ports[0] else ""
-        self._begin(port, SERVER + follows)
+        self._begin(port, f"{SERVER}{follows}{self._passwords(port)}")
 
     def add(self) -> int:
         """Start a master that none of the Sentinels knows; its port."""
@@ -93,18 +102,46 @@ class Watched:
         path = folder / "redis.conf"
         if not folder.exists():
             folder.mkdir()
-            path.write_text(f"port {port}\ndir {folder}\n{text}")
+            path.write_text(f"{self._listening(port)}dir {folder}\n{text}")
         with (folder / "log").open("ab") as log:
             command = ["redis-server", str(path), *options]
             self.processes[port] = subprocess.Popen(command, stdout=log, stderr=log)
         self.wait(lambda: self._client(port).ping())
+
+    def _listening(self, port: int) -> str:
+        if self._tls is None:
+            return f"port {port}\n"
+        file = self._tls.issue(f"{port}", "localhost", "127.0.0.1")
+        return (
+            f"port 0\ntls-port {port}\ntls-replication yes\ntls-auth-clients no\n"
+            f"tls-cert-file {file}\ntls-key-file {file}\ntls-ca-cert-file {self._tls.ca}\n"
+        )
+
+    def _passwords(self, port: int) -> str:
+        if self._tls is None:
+            return ""
+        said = f"requirepass {self._password(port)}\n"
+        if port not in self.watching:
+            return f"{said}masterauth {OF_SERVERS}\n"
+        return (
+            f"{said}sentinel auth-pass mymaster {OF_SERVERS}\n"
+            f"sentinel sentinel-pass {OF_SENTINELS}\n"
+        )
+
+    def _password(self, port: int) -> str:
+        return OF_SENTINELS if port in self.watching else OF_SERVERS
 
     @property
     def settings(self) -> dict[str, Any]:
         """The block `redis` of a configuration."""
         hosts = [f"127.0.0.1:{port}" for port in self.watching]
         replicas = min(1, len(self.ports) - 1)
-        return {"sentinel": {"hosts": hosts, "master": "mymaster", "replicas": replicas}}
+        sentinel = {"hosts": hosts, "master": "mymaster", "replicas": replicas}
+        if self._tls is None:
+            return {"sentinel": sentinel}
+        tls = {"ca": str(self._tls.ca)}
+        sentinel |= {"password": OF_SENTINELS, "tls": tls}
+        return {"sentinel": sentinel, "password": OF_SERVERS, "tls": tls}
 
     @property
     def url(self) -> str:
@@ -166,9 +203,12 @@ class Watched:
             process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    @staticmethod
-    def _client(port: int) -> Any:
-        return redis.Redis(port=port, socket_timeout=2, socket_connect_timeout=2)
+    def _client(self, port: int) -> Any:
+        patient: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2}
+        if self._tls is not None:
+            patient |= {"ssl": True, "ssl_ca_certs": str(self._tls.ca)}
+            patient["password"] = self._password(port)
+        return redis.Redis(port=port, **patient)
 
     @staticmethod
     def wait(true: Any, patience_s: float = PATIENCE_S) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from broker.mapping import loading
 from broker.mapping.checking import check
-from broker.mapping.language.syntax import Mistake, safe_pattern
+from broker.mapping.language.patterns import safe_pattern
+from broker.mapping.language.syntax import Mistake
 
 HEAD = "mapping: x\nextends: ihe-orders\naccept: {messages: [ORM^O01], senders: [A|B]}\n"
 Written = Callable[..., Path]

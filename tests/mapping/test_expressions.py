@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from broker.hl7.message import NULL, parse
 from broker.mapping.language.expressions import compile_condition, compile_expression
+from broker.mapping.language.parsing import parse_condition, parse_expression
+from broker.mapping.language.patterns import safe_pattern
 from broker.mapping.language.scope import Scope
-from broker.mapping.language.syntax import Mistake, parse_condition, parse_expression, safe_pattern
+from broker.mapping.language.syntax import Mistake
 from broker.mapping.trials.reference import result
 from broker.mapping.values.evaluation import Evaluation
 from broker.mapping.values.functions import TABLE, Table

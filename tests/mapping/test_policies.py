@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from broker.mapping.checking import check
+from broker.mapping.language.parsing import parse_condition
 from broker.mapping.language.reaching import unreached
-from broker.mapping.language.syntax import parse_condition
 from broker.mapping.loading import load
 from broker.mapping.trials.trying import Trial
 from broker.worklist.changes import FILLS_GAPS, Ranked, Unmapped

@@ -19,6 +19,7 @@ from broker.mapping.language.mentioning import (
     pipes_in,
     selecting,
 )
+from broker.mapping.language.parsing import parse_condition, parse_expression
 from broker.mapping.language.scope import Scope, Test
 from broker.mapping.language.syntax import (
     Alternatives,
@@ -29,8 +30,6 @@ from broker.mapping.language.syntax import (
     Path,
     Pipe,
     Text,
-    parse_condition,
-    parse_expression,
     substituted,
 )
 from broker.mapping.standards.dictionaries import data_type, path_mistake, vr_of

@@ -15,8 +15,9 @@ from broker.mapping.compiling.sourcing import judge_sources
 from broker.mapping.compiling.tabulating import add_tables
 from broker.mapping.files.overlaying import Layered
 from broker.mapping.files.rules import ActionRule, InboundFile, SourceRule
+from broker.mapping.language.parsing import parse_condition
 from broker.mapping.language.reaching import unreached
-from broker.mapping.language.syntax import Mistake, parse_condition, substituted
+from broker.mapping.language.syntax import Mistake, substituted
 from broker.mapping.running.applying import Inbound, Source
 from broker.mapping.running.deciding import ActionLine, Decisions, asked_by
 from broker.mapping.running.leaf import Place

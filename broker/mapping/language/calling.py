@@ -8,8 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from broker.hl7.message import NULL, Repetition
+from broker.mapping.language.patterns import safe_pattern
 from broker.mapping.language.scope import Scope
-from broker.mapping.language.syntax import Call, Expression, Mistake, Parts, safe_pattern
+from broker.mapping.language.syntax import Call, Expression, Mistake, Parts
 from broker.mapping.text.nearest import did_you_mean
 from broker.mapping.values.evaluation import Closure, Evaluation, Value, note
 from broker.mapping.values.functions import TABLE, Function

@@ -10,15 +10,8 @@ from typing import Any
 from broker.hl7.message import NULL, Message
 from broker.mapping.bundle import Bundle, Loaded
 from broker.mapping.language.mentioning import fields_in, paths_in
-from broker.mapping.language.syntax import (
-    Condition,
-    Expression,
-    Mistake,
-    Path,
-    Sum,
-    parse_condition,
-    parse_expression,
-)
+from broker.mapping.language.parsing import parse_condition, parse_expression
+from broker.mapping.language.syntax import Condition, Expression, Mistake, Path, Sum
 from broker.mapping.running.applying import Inbound
 from broker.mapping.running.items import Items
 from broker.mapping.running.leaf import Leaf

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from broker.hl7.message import parse
 from broker.mapping.compiling.inbound import NAMES
 from broker.mapping.language.expressions import compile_expression
+from broker.mapping.language.parsing import parse_expression
 from broker.mapping.language.scope import Scope
-from broker.mapping.language.syntax import parse_expression
 from broker.mapping.values.evaluation import Evaluation
 from broker.mapping.values.functions import TABLE, Argument, Example, Function
 from broker.mapping.values.tables import table_of

@@ -19,8 +19,10 @@ from broker.cli.mappings import (
 )
 
 if TYPE_CHECKING:
+    from broker.hl7.header import Header
     from broker.mapping.bundle import Bundle
-    from broker.mapping.trials.starting import Sketch
+    from broker.mapping.running.applying import Inbound
+    from broker.mapping.trials.sketching import Sketch
 
 EXAMPLES = "examples"
 
@@ -42,28 +44,16 @@ def new(
     config: ConfigOption = None,
 ) -> None:
     """Begin an overlay for a sender; 1 when no mapping accepts its message, or one is for it."""
-    from broker.mapping.trials.starting import ANY, name_of, sender_of, starter
+    from broker.mapping.trials.starting import name_of, starter
 
     bundle = bundle_meant(mappings, load_settings(config))
     raw, sketch = _sketched(bundle, sample, port)
-    trial = sketch.trial
-    if trial.header is None or trial.inbound is None or trial.message is None:
-        typer.echo(f"{sample}: {trial.refusal}", err=True)
-        raise typer.Exit(NEGATIVE)
-    sender = sender_of(trial.header)
-    if sender == (ANY, ANY) and not port:
-        fact = f"{sample} names no sender (MSH-3, MSH-4): a mapping for it needs the port"
-        raise typer.BadParameter(f"{fact} of a listener of its own", param_hint="--port")
-    anybody = sender == (ANY, ANY) and port not in trial.inbound.ports
-    if sender in trial.inbound.senders and not anybody:
-        named = "|".join(sender)
-        typer.echo(f"{trial.inbound.name} is for {named} already: change that mapping", err=True)
-        raise typer.Exit(NEGATIVE)
-    base = Path(trial.inbound.place)
+    header, extended = _extended(sketch, sample)
+    base = Path(extended.place)
     if out and not _reaches(out, base):
         fact = f"it extends {base.name}, so it must stand beside that file"
         raise typer.BadParameter(fact, param_hint="--out")
-    name = out.stem if out else name_of(trial.header)
+    name = out.stem if out else name_of(header)
     example = f"{EXAMPLES}/{name}.hl7"
     text = starter(sketch, name, base.stem, example)
     if out:
@@ -76,6 +66,26 @@ def new(
         typer.echo(text, nl=False)
 
 
+def _extended(sketch: Sketch, sample: Path) -> tuple[Header, Inbound]:
+    """The mapping that reads the sample, unless it is for that sender already."""
+    from broker.mapping.trials.starting import ANY, sender_of
+
+    trial = sketch.trial
+    if trial.header is None or trial.inbound is None or trial.message is None:
+        typer.echo(f"{sample}: {trial.refusal}", err=True)
+        raise typer.Exit(NEGATIVE)
+    sender, inbound = sender_of(trial.header), trial.inbound
+    if sender == (ANY, ANY) and not sketch.port:
+        fact = f"{sample} names no sender (MSH-3, MSH-4): a mapping for it needs the port"
+        raise typer.BadParameter(f"{fact} of a listener of its own", param_hint="--port")
+    anybody = sender == (ANY, ANY) and sketch.port not in inbound.ports
+    if sender in inbound.senders and not anybody:
+        named = "|".join(sender)
+        typer.echo(f"{inbound.name} is for {named} already: change that mapping", err=True)
+        raise typer.Exit(NEGATIVE)
+    return trial.header, inbound
+
+
 def _reaches(out: Path, base: Path) -> bool:
     """Whether `extends` finds the base from there: it is shipped, or in the same folder."""
     from broker.mapping.files.overlaying import SHIPPED
@@ -86,7 +96,7 @@ def _reaches(out: Path, base: Path) -> bool:
 def _sketched(bundle: Bundle, sample: Path, port: int) -> tuple[bytes, Sketch]:
     """The sample and what examples of it would give, at their fixed time."""
     from broker.mapping.trials.examples import RECEIVED, SITE_ZONE
-    from broker.mapping.trials.starting import sketched
+    from broker.mapping.trials.sketching import sketched
 
     raw = only_message(sample, "--from")
     return raw, sketched(bundle, raw, received=RECEIVED, site_zone=SITE_ZONE, port=port)

@@ -10,7 +10,8 @@ import pytest
 from broker.mapping.checking import check
 from broker.mapping.loading import Bundle, load
 from broker.mapping.trials.examples import RECEIVED, SITE_ZONE
-from broker.mapping.trials.starting import sketched, starter
+from broker.mapping.trials.sketching import sketched
+from broker.mapping.trials.starting import starter
 from broker.mapping.trials.trying import Trial, try_message
 
 CORPUS = Path(__file__).parents[1] / "corpus"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from broker.hl7.header import Header
-from broker.hl7.message import NULL, Message, Segment
-from broker.mapping.assigning import rows_of
-from broker.mapping.bundle import Bundle
+from broker.hl7.message import Message
 from broker.mapping.running.leaf import Traced
+from broker.mapping.trials.candidates import LIKELY, Candidate, modalities, numbers, text_of, titles
 from broker.mapping.trials.examples import shown_refusal
 from broker.mapping.trials.showing import quoted
-from broker.mapping.trials.trying import Trial, try_message, unranked
+from broker.mapping.trials.sketching import Sketch
+from broker.mapping.trials.trying import Trial, unranked
 from broker.mapping.trials.updating import expectation
 from broker.worklist.attributes import STEPS
 
@@ -28,32 +25,14 @@ MOST = 5
 MODALITY = f"{STEPS}/Modality"
 STATION = f"{STEPS}/ScheduledStationAETitle"
 
+OFFSET = re.compile(r".*[+-]\d{4}")
+
 # What stands in for a value that only people know: `broker map check` refuses each of them.
 WHICH_FIELD = "WHICH-FIELD-IS-IT"
 WHICH_MODALITY = "WHICH-MODALITY-IS-IT"
 WHICH_TITLE = "WHICH-AE-TITLE-IS-IT"
 WHICH_ZONE = "WHICH-TIME-ZONE-IS-IT"
 WHICH_ISSUER = "[WHICH-ISSUER-IS-IT]"
-
-# Where senders put them, and how likely; Z segments may hold anything.
-NUMBERS = {
-    **{"IPC-1": 4, "OBR-18": 3, "OBR-19": 3, "OBR-20": 3, "OBR-17": 2, "OBR-3": 1, "ORC-3": 1},
-    **{"OBR-21": 1, "OBR-2": 0, "ORC-2": 0},
-}
-STATIONS = {"IPC-9": 4, "OBR-21": 3, "OBR-19": 2, "OBR-20": 2, "OBR-18": 2}
-CODES = ("IPC", "OBR")
-IN_Z = 2
-LIKELY = 3
-"""From here on a candidate is offered as a line; below, a person must choose."""
-
-NUMBER = re.compile(r"(?=(.*\d){4})(?![\d.]*\.[\d.]*\.)[A-Za-z0-9./_-]{4,64}")  # no UID
-NAMED_ACCESSION = re.compile(r"(?i)acc")
-NAMED_NUMBER = re.compile(r"(?i)acc(n|no|ession)?[-_./]?\d[A-Za-z0-9./_-]{0,60}")
-TITLE = re.compile(r"(?=.*[A-Z])(?=.*[\d_]|[A-Z]{4,})(?!(.*\d){4})[A-Z0-9_-]{3,16}")  # AE
-STAMP = re.compile(r"(19|20)\d{6}(\d{4,6})?.*")
-OFFSET = re.compile(r".*[+-]\d{4}")
-FIRST_WORD = re.compile(r"([A-Za-z]{2,})(?=[\s-])")  # of a text, not of a number
-SHORT = 16
 
 EXAMPLE = ("AccessionNumber", "PatientID", "IssuerOfPatientID", "RequestedProcedureDescription")
 EXAMPLE_STEP = (
@@ -64,56 +43,6 @@ EXAMPLE_STEP = (
     "ScheduledProcedureStepStartTime",
 )
 """What the example expects: what a worklist stands on, and no names."""
-
-
-@dataclass(frozen=True)
-class Sketch:
-    """What a mapping begins from: the sample under its base, strictly and with nothing refused.
-
-    `tables` are the rows of the base's tables by name; `port` is where the sample came to, or 0.
-    """
-
-    trial: Trial
-    read: Trial
-    tables: Mapping[str, Mapping[str, str]]
-    port: int = 0
-
-    def traced(self, keyword: str) -> Traced | None:
-        """How the base fills an attribute, None where the sample gives it no value."""
-        found = (each for outcome in self.read.outcomes for each in outcome.traced)
-        return next((each for each in found if each.keyword == keyword), None)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An expression that may give what is looked for, the field it reads, and what stands there."""
-
-    path: str
-    text: str
-    likely: int = 0
-    expression: str = ""
-
-    @property
-    def line(self) -> str:
-        """What stands behind the keyword."""
-        return self.expression or self.path
-
-
-def sketched(
-    bundle: Bundle, raw: bytes, *, received: datetime, site_zone: ZoneInfo, port: int = 0
-) -> Sketch:
-    """Try a sample for a mapping that is to be begun from it."""
-    trial, read = (
-        try_message(bundle, raw, received=received, site_zone=site_zone, port=port, lenient=lenient)
-        for lenient in (False, True)
-    )
-    tables = {
-        name: rows_of(bundle, name, [trial.mapping])
-        for each in bundle.loaded
-        if each.mapping is trial.inbound
-        for name in each.file.tables
-    }
-    return Sketch(trial, read, tables, port)
 
 
 def name_of(header: Header) -> str:
@@ -200,8 +129,8 @@ def _identifier(sketch: Sketch, message: Message) -> str:
     if taken is None or segment is None:
         return "the mapping takes no patient ID from the sample"
     repetitions = segment.repetitions(3)
-    numbers = [each.text(1, 1).strip() for each in repetitions]
-    place = f"PID-3[{numbers.index(taken.value) + 1}]" if taken.value in numbers else taken.path
+    ids = [each.text(1, 1).strip() for each in repetitions]
+    place = f"PID-3[{ids.index(taken.value) + 1}]" if taken.value in ids else taken.path
     whose = f"of {issuer.value}" if issuer and issuer.value else "without an issuer"
     return f"the patient ID is {place}, {whose}"
 
@@ -209,13 +138,12 @@ def _identifier(sketch: Sketch, message: Message) -> str:
 def _suggestions(sketch: Sketch, message: Message) -> Iterator[str]:
     used: set[str] = set()
     modality, station = sketch.traced(MODALITY), sketch.traced(STATION)
-    numbers, titles = _numbers(sketch, message), _titles(sketch, message)
-    modalities = _modalities(sketch, message)
     now = sketch.traced("AccessionNumber")
-    order = [*_found("AccessionNumber", "accession number", now, numbers, used, "  ")]
+    found = numbers(sketch, message)
+    order = [*_found("AccessionNumber", "accession number", now, found, used, "  ")]
     step = [
-        *_found(MODALITY, "modality", modality, modalities, used, "      "),
-        *_found(STATION, "station's AE title", station, titles, used, "      "),
+        *_found(MODALITY, "modality", modality, modalities(sketch, message), used, "      "),
+        *_found(STATION, "station's AE title", station, titles(sketch, message), used, "      "),
     ]
     if any(map(_is_line, [*order, *step])):
         yield "# attributes:"
@@ -268,7 +196,7 @@ def _others(candidates: list[Candidate]) -> str:
 
 def _tables(sketch: Sketch, message: Message, modality: bool, station: bool) -> Iterator[str]:
     """Rows for what no field says, with placeholders: a wrong guess would be a wrong worklist."""
-    code = _text(message.first("OBR"), 4, 1)
+    code = text_of(message.first("OBR"), 4, 1)
     if modality and "procedure" in sketch.tables:
         row = f"#   procedure: {{rows: {{{_quoted(code or 'CODE')}: {WHICH_MODALITY}}}}}"
         yield _line(row, "OBR-4.1, where no field says the modality")
@@ -301,101 +229,6 @@ def _change(change: Any) -> dict[str, Any]:
     if any(steps):
         shown[STEPS] = steps
     return {"action": change.action.value, "attributes": shown}
-
-
-# candidates
-
-
-def _numbers(sketch: Sketch, message: Message) -> list[Candidate]:
-    """Texts that look like accession numbers, the likeliest first."""
-    others = map(sketch.traced, ("PatientID", "AdmissionID"))
-    taken = {each.value for each in others if each}
-    found = []
-    for each in (*_at(message, NUMBERS), *_in_z_segments(message)):
-        if STAMP.fullmatch(each.text) or each.text in taken:
-            continue
-        if not (NUMBER.fullmatch(each.text) or NAMED_NUMBER.fullmatch(each.text)):
-            continue
-        if each.path.startswith("OBR-17") and not re.search("[A-Za-z]", each.text):
-            continue  # by the standard a telephone number
-        likely = each.likely + 2 * bool(NAMED_ACCESSION.match(each.text))
-        likely += each.likely == IN_Z  # four digits at least, in a segment of the sender's own
-        long = f"{{from: {each.path}, too_long: surrogate}}" if len(each.text) > SHORT else ""
-        found.append(Candidate(each.path, _shape(each.text), likely, long))
-    return sorted(found, key=lambda each: -each.likely)
-
-
-def _titles(sketch: Sketch, message: Message) -> list[Candidate]:
-    """Texts that look like AE titles or rooms, the likeliest first."""
-    said = {key.upper() for key in sketch.tables.get("modality", {})}
-    found = [
-        Candidate(each.path, _shape(each.text), each.likely + 1)
-        for each in (*_at(message, STATIONS), *_in_z_segments(message))
-        if TITLE.fullmatch(each.text)
-        and not NAMED_NUMBER.fullmatch(each.text)
-        and each.text.upper() not in said
-    ]
-    return sorted(found, key=lambda each: -each.likely)
-
-
-def _modalities(sketch: Sketch, message: Message) -> list[Candidate]:
-    """Texts that the base's table of modalities has, or whose first word it has."""
-    rows = {key.upper(): value for key, value in sketch.tables.get("modality", {}).items()}
-    segments = [each for name in CODES for each in message.all(name)[:1]]
-    found = []
-    for each in (*(at for segment in segments for at in _in(segment)), *_in_z_segments(message)):
-        word = FIRST_WORD.match(each.text)
-        if rows.get(each.text.upper()):
-            call, likely, shown = " | lookup(modality)", LIKELY + 1, each.text
-        elif word and rows.get(word[0].upper()):
-            call = " | extract('^[A-Za-z]+') | lookup(modality)"
-            # A description may begin with any word: only a field of the sender's own is likely.
-            likely = LIKELY if each.path.startswith("Z") else LIKELY - 1
-            shown = f"begins with {word[0]}"
-        else:
-            continue
-        found.append(Candidate(each.path, shown, likely, f"{each.path}{call}"))
-    return sorted(found, key=lambda each: -each.likely)
-
-
-def _at(message: Message, places: Mapping[str, int]) -> Iterator[Candidate]:
-    for place, likely in places.items():
-        name, _, number = place.partition("-")
-        text = _text(message.first(name), int(number), 1)
-        if text:
-            whole = _text(message.first(name), int(number), 2) == ""
-            yield Candidate(place if whole else f"{place}.1", text, likely)
-
-
-def _in_z_segments(message: Message) -> Iterator[Candidate]:
-    for name in dict.fromkeys(segment.name for segment in message.segments):
-        if name.startswith("Z") and name.isalnum() and len(name) == 3:
-            yield from _in(message.all(name)[0])
-
-
-def _in(segment: Segment) -> Iterator[Candidate]:
-    """Every component of a segment's first repetitions."""
-    separator = segment.raw[len(segment.name) : len(segment.name) + 1] or "|"
-    number = 0
-    while number < segment.raw.count(separator) + 1:
-        number += 1
-        for repetition in segment.repetitions(number)[:1]:
-            components = repetition.components()
-            for place, text in enumerate(components, 1):
-                path = f"{segment.name}-{number}"
-                named = path if len(components) == 1 else f"{path}.{place}"
-                yield Candidate(named, text.strip(), IN_Z)
-
-
-def _text(segment: Segment | None, field: int, component: int) -> str:
-    repetitions = segment.repetitions(field) if segment is not None else []
-    text = repetitions[0].text(component, 1).strip() if repetitions else ""
-    return "" if text == NULL else text
-
-
-def _shape(text: str) -> str:
-    """What a text looks like without saying it: letters A, digits 9."""
-    return re.sub(r"\d", "9", re.sub(r"[^\W\d_]", "A", text))
 
 
 def _line(text: str, remark: str) -> str:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo
 
-from broker.mapping.values import coding, names, texts
+from broker.mapping.values import coding, moments, names, texts
 from broker.mapping.values.coding import CODED
-from broker.mapping.values.evaluation import Evaluation, Value
+from broker.mapping.values.evaluation import Value
 from broker.mapping.values.names import CLINICIAN, NESTED_CLINICIAN, PERSON
 from broker.mapping.values.quantities import convert, measure
 from broker.mapping.values.tables import Table, known_as, lookup
-from broker.mapping.values.timestamps import date_of, of_next_day, offset_text, time_of, to_zone
-from broker.worklist.changes import FILLS_GAPS
 
 __all__ = ["TABLE", "Argument", "Example", "Function", "Table"]
 
@@ -71,42 +68,6 @@ class Function:
 
 
 MOST_ARGUMENTS = 60
-
-
-def date(evaluation: Evaluation, text: str) -> str:
-    """A complete and possible day as YYYYMMDD; everything else is absent: no day is invented."""
-    day = date_of(text)
-    if not day:
-        evaluation.warn("is not a complete date")
-    return day
-
-
-def time(evaluation: Evaluation, text: str, *unknown: str) -> str:
-    moment = time_of(text)
-    if moment or not unknown or not date_of(text):
-        return moment
-    evaluation.rank = FILLS_GAPS
-    return unknown[0]
-
-
-def local(evaluation: Evaluation, text: str, zone: ZoneInfo | None = None) -> str:
-    moved = to_zone(text, zone or evaluation.message_zone, evaluation.site_zone)
-    if not moved:
-        evaluation.warn("is not a date and time")
-    return moved
-
-
-def moment(evaluation: Evaluation, text: str) -> str:
-    text = of_next_day(text)
-    day, clock = date_of(text), time_of(text)
-    if not day:
-        evaluation.warn("is not a complete date")
-        return ""
-    return day + clock + (offset_text(text, evaluation.message_zone) if clock else "")
-
-
-def zone(evaluation: Evaluation, text: str) -> str:
-    return offset_text(text, evaluation.message_zone)
 
 
 def _text(
@@ -246,14 +207,14 @@ LIST = (
     # time
     _text(
         "date",
-        date,
+        moments.date,
         "The day of a time stamp; an incomplete one is absent.",
         "202603160930",
         "20260316",
     ),
     _text(
         "time",
-        time,
+        moments.time,
         "The time of a time stamp; the argument stands for a day without a time.",
         "202603160930",
         "093000",
@@ -261,15 +222,17 @@ LIST = (
     ),
     _text(
         "datetime",
-        moment,
+        moments.moment,
         "A time stamp as DICOM date and time, with the offset of the sender's clock.",
         "202603160930+0000",
         "20260316093000+0000",
     ),
-    _text("zone", zone, "The offset of a time stamp from UTC.", "202603160930+0100", "+0100"),
+    _text(
+        "zone", moments.zone, "The offset of a time stamp from UTC.", "202603160930+0100", "+0100"
+    ),
     _text(
         "local",
-        local,
+        moments.local,
         "A time stamp as the site's own time; the argument is the zone of one without offset.",
         "202603170845",
         "20260317134500",

@@ -43,7 +43,7 @@ def write(lines: Sequence[Line], separators: Separators = STANDARD) -> str:
 
 def written(value: FieldValue, separators: Separators = STANDARD) -> Verbatim:
     """Return one field as it stands in a message, for many messages that say the same there."""
-    return Verbatim(_field(value, separators))
+    return value if isinstance(value, Verbatim) else Verbatim(_field(value, separators))
 
 
 def escape(text: str, separators: Separators = STANDARD) -> str:
@@ -81,13 +81,14 @@ def _segment(name: str, fields: Mapping[int, FieldValue], separators: Separators
     said = {number: value for number, value in fields.items() if value and number >= first}
     parts += [""] * (max(said, default=0) + 1 - first)
     for number, value in said.items():
-        parts[number - first + place] = _field(value, separators)
+        if isinstance(value, Verbatim):  # nearly always
+            parts[number - first + place] = value
+        else:
+            parts[number - first + place] = _field(value, separators)
     return _trimmed(parts, separators.field)
 
 
 def _field(value: FieldValue, separators: Separators) -> str:
-    if isinstance(value, Verbatim):  # nearly always
-        return value
     if isinstance(value, Repeated):
         return _trimmed([_repetition(one, separators) for one in value], separators.repetition)
     return _repetition(value, separators)
@@ -96,14 +97,14 @@ def _field(value: FieldValue, separators: Separators) -> str:
 def _repetition(value: str | list[Component], separators: Separators) -> str:
     if isinstance(value, str):
         return escape(value, separators)
-    if len(value) == 1:
-        return _component(value[0], separators)
-    return _trimmed([_component(one, separators) for one in value], separators.component)
+    parts = [
+        escape(one, separators) if isinstance(one, str) else _component(one, separators)
+        for one in value
+    ]
+    return parts[0] if len(parts) == 1 else _trimmed(parts, separators.component)
 
 
-def _component(value: Component, separators: Separators) -> str:
-    if isinstance(value, str):
-        return escape(value, separators)
+def _component(value: list[str], separators: Separators) -> str:
     return _trimmed([escape(one, separators) for one in value], separators.subcomponent)
 
 

@@ -112,12 +112,16 @@ NEEDS: Final[Mapping[str, Need]] = {
 }
 """What is not in it is of type 3 in both."""
 _ANY: Final = Need("3", "3")
+_CREATED: Final = {keyword: need.create for keyword, need in NEEDS.items() if need.create != "3"}
+_SEQUENCES: Final = [keyword for keyword, need in NEEDS.items() if need.items]
+_FINAL: Final = [keyword for keyword, need in NEEDS.items() if need.final]
 
 
 def faults_of_create(said: Attributes) -> Iterator[Fault]:
     """Name what an N-CREATE lacks: attributes of type 1 and 2, values of type 1."""
-    for keyword, need in NEEDS.items():
-        yield from _lacking(said, keyword, need.create)
+    for keyword, need in _CREATED.items():
+        if not said.get(keyword):
+            yield from _lacking(said, keyword, need)
     yield from _of_items(said, "create")
 
 
@@ -133,8 +137,8 @@ def faults_of_set(stored: Attributes, said: Attributes) -> Iterator[Fault]:
 
 def faults_of_end(merged: Attributes) -> Iterator[Fault]:
     """Name what a step that ends has never been given a value of."""
-    for keyword, need in NEEDS.items():
-        if need.final and not merged.get(keyword):
+    for keyword in _FINAL:
+        if not merged.get(keyword):
             yield Fault(keyword, Wrong.EMPTY)
 
 
@@ -149,9 +153,9 @@ def ends_with(keyword: str) -> bool:
 
 
 def _of_items(said: Attributes, service: str) -> Iterator[Fault]:
-    for keyword, need in NEEDS.items():
-        if keyword in said and need.items:
-            yield from _of_sequence(said[keyword], keyword, need.items, service)
+    for keyword in _SEQUENCES:
+        if keyword in said:
+            yield from _of_sequence(said[keyword], keyword, NEEDS[keyword].items, service)
 
 
 def _of_sequence(
@@ -162,8 +166,9 @@ def _of_sequence(
     for item in items if isinstance(items, list) else ():
         for keyword, need in needs.items():
             where = f"{place}.{keyword}"
-            for fault in _lacking(item, keyword, getattr(need, service)):
-                seen[Fault(where, fault.wrong)] = None
+            if not item.get(keyword):
+                for fault in _lacking(item, keyword, getattr(need, service)):
+                    seen[Fault(where, fault.wrong)] = None
             if need.items and keyword in item:
                 seen |= dict.fromkeys(_of_sequence(item[keyword], where, need.items, service))
     yield from seen

@@ -92,7 +92,10 @@ def _name(tree: Name, scope: Scope) -> Closure:
         raise Mistake(*_unknown(head, scope), tree.offset, len(head))
 
     def read(evaluation: Evaluation) -> Value:
-        value = plain(evaluation.item.get(head) or evaluation.attributes.get(head))
+        value = evaluation.item.get(head) or evaluation.attributes.get(head)
+        if not rest and value.__class__ is str:  # nearly always
+            return value
+        value = plain(value)
         for step in rest:
             value = plain(value[0].get(step)) if value and isinstance(value, list) else ""
         return value or ""

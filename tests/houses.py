@@ -8,6 +8,17 @@ from pathlib import Path
 from broker.settings import shipped_mappings
 
 FEW = ("ihe-orders", "ihe-patients", "status-omi", "status-orm")
+GOES_OUT = """\
+mapping: out
+format: 1
+direction: out
+message: ORM^O01
+version: 2.3.1
+fields:
+  ORC-1: {const: SC}
+  ORC-5: PerformedProcedureStepStatus
+"""
+"""A mapping of status messages, as small as one can be."""
 TABLE = "{file: tables/modalities.csv, key: said, value: modality"
 
 

@@ -230,11 +230,18 @@ def _plain(done: Replayed) -> dict[str, Any]:
 
     return {
         "id": _typed(done.message.entry),
+        **outcome_of(done),
+        "differences": [asdict(each) for each in done.differences],
+    }
+
+
+def outcome_of(done: Replayed) -> dict[str, Any]:
+    """What became of a message that was judged once more."""
+    return {
         "source": done.message.source,
         "control_id": done.message.control_id,
         "received": done.message.received,
         "outcome": done.outcome,
         "cause": done.cause,
         "orders": list(done.orders),
-        "differences": [asdict(each) for each in done.differences],
     }

@@ -14,6 +14,7 @@ from broker.cli.map_deploy import refused, taken, who
 from broker.cli.mappings import NEGATIVE, AsJson, bundle_of, print_json
 from broker.cli.opening import opened, store_url
 from broker.cli.outline import moment, printable
+from broker.cli.replay import outcome_of
 
 if TYPE_CHECKING:
     from broker.mapping.assigning import Sheet
@@ -246,7 +247,7 @@ def _replay(settings: Settings, digests: list[str], *, as_json: bool) -> None:
         for line in _standing(store, settings, applied) if applied and not as_json else ():
             typer.echo(printable(line))
     if as_json:
-        print_json([_plain(each) for each in done])
+        print_json([outcome_of(each) for each in done])
     elif not done:
         typer.echo("nothing waited")
     if any(each.outcome in ("held", "refused") for each in done):
@@ -286,14 +287,3 @@ def _lines(done: Replayed) -> Iterator[str]:
     cause = f": {done.cause}" if done.cause else ""
     waits = "; it still waits" if done.outcome == "refused" else ""
     yield f"{done.outcome}{orders}  {done.message.source} {done.message.control_id}{cause}{waits}"
-
-
-def _plain(done: Replayed) -> dict[str, Any]:
-    return {
-        "source": done.message.source,
-        "control_id": done.message.control_id,
-        "received": done.message.received,
-        "outcome": done.outcome,
-        "cause": done.cause,
-        "orders": list(done.orders),
-    }

@@ -11,17 +11,8 @@ import pytest
 from broker.mapping import packing
 from broker.mapping.packing import read_folder, unpack
 from broker.mapping.text.nodes import Complaints
+from tests.houses import GOES_OUT
 
-OUT = """\
-mapping: out
-format: 1
-direction: out
-message: ORM^O01
-version: 2.3.1
-fields:
-  ORC-1: {const: SC}
-  ORC-5: PerformedProcedureStepStatus
-"""
 Written = Callable[..., Path]
 
 
@@ -34,7 +25,7 @@ def test_the_shipped_folder_comes_back_whole(mappings: Path) -> None:
 
 
 def test_the_version_is_that_of_the_content_wherever_it_lies(written: Written) -> None:
-    files = read_folder(written(OUT))
+    files = read_folder(written(GOES_OUT))
     version = unpack(files, Path("here")).version
     assert unpack(dict(reversed(files.items())), Path("there")).version == version
     assert unpack(files | {"tables/note.txt": b"x"}, Path("here")).version != version
@@ -43,7 +34,7 @@ def test_the_version_is_that_of_the_content_wherever_it_lies(written: Written) -
 
 
 def test_what_editors_leave_behind_is_no_part_of_it(written: Written) -> None:
-    folder = written(OUT)
+    folder = written(GOES_OUT)
     files = read_folder(folder)
     for name in ("site.yaml~", ".site.yaml.swp", "#site.yaml#", "site.yaml.bak", ".git"):
         (folder / name).write_text("x")
@@ -51,7 +42,7 @@ def test_what_editors_leave_behind_is_no_part_of_it(written: Written) -> None:
 
 
 def test_complaints_speak_of_the_folder_that_people_edit(written: Written) -> None:
-    folder = written(OUT.replace("StepStatus", "StepState"))
+    folder = written(GOES_OUT.replace("StepStatus", "StepState"))
     with pytest.raises(Complaints) as wrong:
         unpack(read_folder(folder), folder)
     assert str(wrong.value).startswith(f"{folder}/site.yaml:8:")
@@ -61,7 +52,7 @@ def test_complaints_speak_of_the_folder_that_people_edit(written: Written) -> No
 @pytest.mark.parametrize("name", ["../site.yaml", "/etc/site.yaml", "a/../../site.yaml"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
     with pytest.raises(Complaints, match="outside"):
-        unpack({name: OUT.encode()}, Path("here"))
+        unpack({name: GOES_OUT.encode()}, Path("here"))
 
 
 def test_a_folder_that_cannot_be_one_says_so(
@@ -69,7 +60,7 @@ def test_a_folder_that_cannot_be_one_says_so(
 ) -> None:
     with pytest.raises(Complaints, match="there is no such folder"):
         read_folder(tmp_path / "nowhere")
-    folder = written(OUT)
+    folder = written(GOES_OUT)
     with pytest.raises(Complaints, match="is not a folder"):
         read_folder(folder / "site.yaml")
     monkeypatch.setattr(packing, "MAX_BYTES", 100)
@@ -80,7 +71,7 @@ def test_a_folder_that_cannot_be_one_says_so(
 def test_a_full_disk_is_a_complaint_and_no_crash(
     written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = read_folder(written(OUT))
+    files = read_folder(written(GOES_OUT))
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with pytest.raises(Complaints, match="name another folder in TMPDIR"):
         unpack(files, Path("here"))

@@ -13,6 +13,7 @@ from broker.hl7.message import parse
 from broker.mapping.checking import check
 from broker.mapping.loading import Bundle
 from broker.mapping.standards.judging import judged
+from tests.houses import GOES_OUT
 
 NOW = datetime(2026, 3, 16, 9, 35, 12, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -161,18 +162,6 @@ def test_begin_and_end_and_the_study_are_where_the_newer_messages_have_them(bund
         assert found == ["113014^DICOM Study^DCM", study, "O", "CT1"]
 
 
-OUT = """\
-mapping: out
-format: 1
-direction: out
-message: ORM^O01
-version: 2.3.1
-fields:
-  ORC-1: {const: SC}
-  ORC-5: PerformedProcedureStepStatus
-"""
-
-
 @pytest.mark.parametrize(
     ("old", "new", "fact"),
     [
@@ -190,12 +179,12 @@ fields:
 def test_mistakes_in_what_goes_out_have_a_place(
     written: Callable[..., Path], old: str, new: str, fact: str
 ) -> None:
-    assert any(fact in str(each) for each in check(written(OUT.replace(old, new))))
+    assert any(fact in str(each) for each in check(written(GOES_OUT.replace(old, new))))
 
 
 def test_an_example_that_hl7apy_refuses_keeps_the_mapping_out(
     written: Callable[..., Path],
 ) -> None:
     example = "examples:\n  - event: {Modality: CT}\n    expect: {ORC-1: SC}\n"
-    text = OUT + "  OBR-24: Modality\n" + example
+    text = GOES_OUT + "  OBR-24: Modality\n" + example
     assert any("hl7apy does not accept" in str(each) for each in check(written(text)))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.cli import run_command
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer, find_server
+from tests.doors.commands import typed
 from tests.houses import few_mappings
 from tests.modality.door import Opener, running
 from tests.modality.hospital import Hospital, Modality
@@ -108,9 +108,7 @@ def broker(
     monkeypatch.setenv("BROKER_RIS", "[{name: ris, to: '127.0.0.1:1'}]")
 
     def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = run_command(arguments)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        code, said, complained = typed(capsys, *arguments)
+        return code, said + complained
 
     return run

@@ -8,17 +8,7 @@ import pytest
 
 from broker.settings import Redis, Settings
 from broker.store.server import EmbeddedServer
-
-OUT = """\
-mapping: out
-format: 1
-direction: out
-message: ORM^O01
-version: 2.3.1
-fields:
-  ORC-1: {const: SC}
-  ORC-5: PerformedProcedureStepStatus
-"""
+from tests.houses import GOES_OUT
 
 
 @pytest.fixture
@@ -26,5 +16,5 @@ def settings(server: EmbeddedServer, tmp_path: Path) -> Settings:
     """Settings over the folder of one small mapping `out`."""
     rules = tmp_path / "rules"
     rules.mkdir()
-    (rules / "out.yaml").write_text(OUT)
+    (rules / "out.yaml").write_text(GOES_OUT)
     return Settings(mappings=rules, redis=Redis(mode="url", url=server.url))

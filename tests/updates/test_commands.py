@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from broker.cli import run_command
 from broker.probe.ris import Answer, Sink
 from broker.rollout.deploying import deploy_bundle
 from broker.settings import Settings, shipped_mappings
 from broker.store import archive, dead, outbox
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer
+from tests.doors.commands import typed
 from tests.store.sending import take
 from tests.updates.actors import Job, Reports, control_ids, ris
 
@@ -48,10 +48,8 @@ def broker(
     monkeypatch.setenv("BROKER_RIS", names)
 
     def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = run_command(arguments)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        code, said, complained = typed(capsys, *arguments)
+        return code, said + complained
 
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from broker.mapping.values import coding, moments, names, texts
 from broker.mapping.values.coding import CODED
@@ -70,31 +71,8 @@ class Function:
 MOST_ARGUMENTS = 60
 
 
-def _text(
-    name: str,
-    call: Callable[..., Value],
-    summary: str,
-    given: str,
-    gives: str,
-    *arguments: Argument,
-    said: str = "",
-) -> Function:
-    return Function(name, call, "text", summary, _example(name, given, gives, said), arguments)
-
-
-def _value(
-    name: str,
-    call: Callable[..., Value],
-    summary: str,
-    given: str,
-    gives: str,
-    *arguments: Argument,
-    said: str = "",
-) -> Function:
-    return Function(name, call, "value", summary, _example(name, given, gives, said), arguments)
-
-
-def _field(
+def _function(
+    takes: str,
     name: str,
     call: Callable[..., Value],
     summary: str,
@@ -104,14 +82,13 @@ def _field(
     said: str = "",
     types: frozenset[str] = frozenset(),
 ) -> Function:
-    example = _example(name, given, gives, said)
-    return Function(name, call, "field", summary, example, arguments, types)
+    example = Example(given, f"{name}({said})" if said else name, gives)
+    return Function(name, call, takes, summary, example, arguments, types)
 
 
-def _example(name: str, given: str, gives: str, said: str) -> Example:
-    return Example(given, f"{name}({said})" if said else name, gives)
-
-
+_text = partial(_function, "text")
+_value = partial(_function, "value")
+_field = partial(_function, "field")
 LENGTH = Argument("length", "number")
 SEPARATOR = Argument("separator", optional=True)
 SCHEME = Argument("scheme", optional=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,43 +15,42 @@ from broker.modality.kept import Kept
 from broker.store.metrics import SECONDS, Bounded, VersionInfo
 from broker.store.peers import Peers
 
+COUNTERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "find_requests": ("Worklist queries, by final DIMSE status", ("status",)),
+    "find_results": ("Worklist items sent", ()),
+    "find_overflows": ("Lists longer than their AE's limit, refused or cut", ("outcome",)),
+    "find_left_out": ("Worklist items that could not be sent: see the log for which and why", ()),
+    "mpps": ("MPPS requests, by operation and DIMSE status", ("operation", "status")),
+    "mpps_tolerated": (
+        "Faults of MPPS requests that were forgiven, by operation and attribute",
+        ("operation", "attribute"),
+    ),
+    "mpps_never_ended": ("Performed steps that have not ended in time", ()),
+    "associations": ("Associations, by outcome", ("outcome",)),
+    "echo": ("C-ECHO requests", ()),
+    "ae_failures": ("Queries that were refused", ("aet",)),
+    "ae_empty": ("Queries that nothing answered", ("aet",)),
+}
+"""What is counted, and by which labels."""
+
 
 class ModalityMetrics:
     """Counters of one modality process, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(f"broker_modality_{name}", text, labels, registry=self.registry)
+            for name, (text, labels) in COUNTERS.items()
+        }
         self._operations, self._outcomes = Bounded(10), Bounded(30)
-        self._finds = self._counter(
-            "find_requests", "Worklist queries, by final DIMSE status", ("status",)
-        )
         self._find_seconds = Histogram(
             "broker_modality_find_seconds",
             "Seconds from a query to its final response",
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._find_results = self._counter("find_results", "Worklist items sent")
-        self._overflows = self._counter(
-            "find_overflows", "Lists longer than their AE's limit, refused or cut", ("outcome",)
-        )
-        self._left_out = self._counter(
-            "find_left_out", "Worklist items that could not be sent: see the log for which and why"
-        )
-        self._mpps = self._counter(
-            "mpps", "MPPS requests, by operation and DIMSE status", ("operation", "status")
-        )
-        self._tolerated = self._counter(
-            "mpps_tolerated",
-            "Faults of MPPS requests that were forgiven, by operation and attribute",
-            ("operation", "attribute"),
-        )
         self._attributes = Bounded(60)
-        self._never_ended = self._counter(
-            "mpps_never_ended", "Performed steps that have not ended in time"
-        )
-        self._associations = self._counter("associations", "Associations, by outcome", ("outcome",))
-        self._echoes = self._counter("echo", "C-ECHO requests")
         Gauge(
             "broker_modality_tasks",
             "Tasks of the event loop: one for each request that is served, and a few that stay",
@@ -59,14 +58,12 @@ class ModalityMetrics:
         ).set_function(_tasks)
         self._strangers = Bounded(50)
         self._aes = Peers("modality", "ae_find", "aet", self.registry)
-        self._failures = self._counter("ae_failures", "Queries that were refused", ("aet",))
-        self._empty = self._counter("ae_empty", "Queries that nothing answered", ("aet",))
         self.mapping = VersionInfo("modality", self.registry)
 
     def find(self, status: int, results: int, seconds: float) -> None:
         """Count one query: its final status (PS3.7 Annex C), its answers, how long it took."""
-        self._finds.labels(_status(status)).inc()
-        self._find_results.inc(results)
+        self._counters["find_requests"].labels(_status(status)).inc()
+        self._counters["find_results"].inc(results)
         self._find_seconds.observe(seconds)
 
     def asked(self, known: str, calling: str, status: int, results: int, seconds: float) -> None:
@@ -77,43 +74,42 @@ class ModalityMetrics:
         aet = known or self._strangers(calling)
         self._aes.answered(aet, seconds)
         # Both are there from the first query on: what appears with 1 has not grown for Prometheus.
-        self._failures.labels(aet).inc(status not in (SUCCESS, CANCELLED))
-        self._empty.labels(aet).inc(status == SUCCESS and not results)
+        self._counters["ae_failures"].labels(aet).inc(status not in (SUCCESS, CANCELLED))
+        self._counters["ae_empty"].labels(aet).inc(status == SUCCESS and not results)
 
     def overflow(self, outcome: str) -> None:
         """Count one list that is longer than its AE's limit; refuse or cut."""
-        self._overflows.labels(outcome).inc()
+        self._counters["find_overflows"].labels(outcome).inc()
 
     def left_out(self) -> None:
         """Count one item that no answer could be made of."""
-        self._left_out.inc()
+        self._counters["find_left_out"].inc()
 
     def mpps(self, operation: str, status: int) -> None:
         """Count one MPPS request; operation is N-CREATE, N-SET or N-GET."""
-        self._mpps.labels(self._operations(operation), _status(status)).inc()
+        self._counters["mpps"].labels(self._operations(operation), _status(status)).inc()
 
     def tolerated(self, operation: str, keyword: str) -> None:
         """Count one fault that a lenient AE was forgiven; `keyword` is that of its attribute."""
-        self._tolerated.labels(self._operations(operation), self._attributes(keyword)).inc()
+        self._counters["mpps_tolerated"].labels(
+            self._operations(operation), self._attributes(keyword)
+        ).inc()
 
     def never_ended(self) -> None:
         """Count one exam of which nothing was heard for too long."""
-        self._never_ended.inc()
+        self._counters["mpps_never_ended"].inc()
 
     def association(self, outcome: str) -> None:
         """Count one association; `outcome` is one of our fixed words."""
-        self._associations.labels(self._outcomes(outcome)).inc()
+        self._counters["associations"].labels(self._outcomes(outcome)).inc()
 
     def echo(self) -> None:
         """Count one C-ECHO."""
-        self._echoes.inc()
+        self._counters["echo"].inc()
 
     def watch(self, kept: Mapping[str, Kept[Any, Any]]) -> None:
         """Tell of what is kept, by its name: lookups that were of use or not, and bytes."""
         self.registry.register(_Watched(kept))
-
-    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(f"broker_modality_{name}", text, labels, registry=self.registry)
 
 
 def _status(status: int) -> str:

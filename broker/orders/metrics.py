@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from broker.store.metrics import SECONDS, Bounded, VersionInfo
 from broker.store.peers import Peers
+
+COUNTERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "messages": ("Messages answered; ack none: closed unanswered", ("source", "type", "ack")),
+    "refused": ("Messages refused, by reason", ("reason",)),
+    "repeats": ("Messages that had been answered before", ()),
+    "stale": ("Messages older than what is known", ()),
+    "finished": ("Orders and updates of which every step has ended: on no list", ()),
+    "patients_without_order": ("Patient messages of people without an order", ()),
+    "merged_ids": ("Messages under a patient ID that was merged into another", ("type",)),
+    "unknown": ("Cancels, holds and releases of an order or step that is not known", ()),
+    "conflicts": ("Commits tried again after a conflict", ()),
+    "store_unavailable": ("Messages not taken because the store was unavailable", ()),
+    "mislabelled": ("Messages whose MSH-18 does not fit their bytes", ("source",)),
+    "odd_values": ("Messages of which the mapping left a value empty or cut it", ("note",)),
+    "returned": ("Status messages of ours that were sent back to us", ()),
+    "batches_miscounted": ("Batches that hold not as many messages as BTS-1 says", ()),
+    "connection_events": ("What happened to connections", ("event",)),
+}
+"""What is counted, and by which labels."""
 
 
 class OrdersMetrics:
@@ -13,11 +35,12 @@ class OrdersMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(f"broker_orders_{name}", text, labels, registry=self.registry)
+            for name, (text, labels) in COUNTERS.items()
+        }
         self._sources, self._types = Bounded(100), Bounded(100)
         self._reasons, self._events = Bounded(30), Bounded(30)
-        self._messages = self._counter(
-            "messages", "Messages answered; ack none: closed unanswered", ("source", "type", "ack")
-        )
         self._counted: dict[tuple[str, str, str], Counter] = {}  # bounded as the labels are
         self._ack_seconds = Histogram(
             "broker_orders_ack_seconds",
@@ -25,42 +48,8 @@ class OrdersMetrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._refused = self._counter("refused", "Messages refused, by reason", ("reason",))
-        self._repeats = self._counter("repeats", "Messages that had been answered before")
-        self._stale = self._counter("stale", "Messages older than what is known")
-        self._finished = self._counter(
-            "finished", "Orders and updates of which every step has ended: on no list"
-        )
-        self._without_order = self._counter(
-            "patients_without_order", "Patient messages of people without an order"
-        )
-        self._merged_ids = self._counter(
-            "merged_ids", "Messages under a patient ID that was merged into another", ("type",)
-        )
-        self._unknown = self._counter(
-            "unknown", "Cancels, holds and releases of an order or step that is not known"
-        )
-        self._conflicts = self._counter("conflicts", "Commits tried again after a conflict")
-        self._store_unavailable = self._counter(
-            "store_unavailable", "Messages not taken because the store was unavailable"
-        )
-        self._mislabelled = self._counter(
-            "mislabelled", "Messages whose MSH-18 does not fit their bytes", ("source",)
-        )
         self._notes = Bounded(100)
-        self._odd = self._counter(
-            "odd_values", "Messages of which the mapping left a value empty or cut it", ("note",)
-        )
-        self._returned = self._counter(
-            "returned", "Status messages of ours that were sent back to us"
-        )
-        self._miscounted = self._counter(
-            "batches_miscounted", "Batches that hold not as many messages as BTS-1 says"
-        )
         self._warned: set[str] = set()
-        self._connections = self._counter(
-            "connection_events", "What happened to connections", ("event",)
-        )
         self._senders = Peers("orders", "message", "source", self.registry)
         self.mapping = VersionInfo("orders", self.registry)
 
@@ -69,73 +58,70 @@ class OrdersMetrics:
         labels = self._sources(source), self._types(message_type), _ack(code)
         counted = self._counted.get(labels)
         if counted is None:
-            counted = self._counted[labels] = self._messages.labels(*labels)
+            counted = self._counted[labels] = self._counters["messages"].labels(*labels)
         counted.inc()
         self._ack_seconds.observe(seconds)
         self._senders.answered(labels[0], seconds)
 
     def refused(self, reason: str) -> None:
         """Count a refusal; `reason` is one of our fixed words or an error code, never content."""
-        self._refused.labels(self._reasons(reason)).inc()
+        self._counters["refused"].labels(self._reasons(reason)).inc()
 
     def repeat(self) -> None:
         """Count a message that got its remembered answer."""
-        self._repeats.inc()
+        self._counters["repeats"].inc()
 
     def stale(self) -> None:
         """Count a message that came too late to change anything."""
-        self._stale.inc()
+        self._counters["stale"].inc()
 
     def finished(self) -> None:
         """Count a message about an order that is over."""
-        self._finished.inc()
+        self._counters["finished"].inc()
 
     def without_order(self) -> None:
         """Count a message about nobody who has had an order."""
-        self._without_order.inc()
+        self._counters["patients_without_order"].inc()
 
     def merged_id(self, message_type: str) -> None:
         """Count a message that names a patient by an ID that was merged away."""
-        self._merged_ids.labels(self._types(message_type)).inc()
+        self._counters["merged_ids"].labels(self._types(message_type)).inc()
 
     def unknown(self) -> None:
         """Count a message that names an order or step that is not known."""
-        self._unknown.inc()
+        self._counters["unknown"].inc()
 
     def conflict(self) -> None:
         """Count a commit that has to be made again."""
-        self._conflicts.inc()
+        self._counters["conflicts"].inc()
 
     def store_unavailable(self) -> None:
         """Count a message that could not be stored."""
-        self._store_unavailable.inc()
+        self._counters["store_unavailable"].inc()
 
     def mislabelled(self, source: str) -> bool:
         """Count a message with a wrong MSH-18; True the first time for its source."""
         label = self._sources(source)
-        self._mislabelled.labels(label).inc()
+        self._counters["mislabelled"].labels(label).inc()
         first = label not in self._warned
         self._warned.add(label)
         return first
 
     def odd_value(self, note: str) -> None:
         """Count a message with a value that was left empty or cut; `note` names field and fact."""
-        self._odd.labels(self._notes(note)).inc()
+        self._counters["odd_values"].labels(self._notes(note)).inc()
 
     def returned(self) -> None:
         """Count a status message of ours that was sent back to us."""
-        self._returned.inc()
+        self._counters["returned"].inc()
 
     def miscounted(self) -> None:
         """Count a batch whose trailer says another number of messages than it holds."""
-        self._miscounted.inc()
+        self._counters["batches_miscounted"].inc()
 
     def connection(self, event: str) -> None:
         """Count something that happened to a connection; `event` is one of our fixed words."""
-        self._connections.labels(self._events(event)).inc()
-
-    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(f"broker_orders_{name}", text, labels, registry=self.registry)
+        self._counters["connection_events"].labels(self._events(event)).inc()
 
 
 ACKNOWLEDGEMENTS = frozenset({"AA", "AE", "AR", "CA", "CE", "CR"})

@@ -1,1 +1,1 @@
-"""Scanner ↔ us: the DICOM door (C-ECHO, worklist C-FIND, MPPS)."""
+"""DOOR scanner ↔ us: C-ECHO, worklist C-FIND and MPPS over DICOM."""

@@ -1,1 +1,1 @@
-"""The door of the RIS: HL7 orders over MLLP in, acknowledgements out."""
+"""DOOR RIS → us: HL7 orders over MLLP in, acknowledgements out."""

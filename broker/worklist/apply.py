@@ -22,6 +22,7 @@ from broker.worklist.records import Order
 from broker.worklist.refusals import Refused, guard_size, refuse_number_game
 from broker.worklist.renumbering import left_out, renumbered
 from broker.worklist.replacing import schedule_instead
+from broker.worklist.unheard import first_word
 
 __all__ = ["Applied", "Sender", "Unable", "apply_all"]
 
@@ -31,6 +32,14 @@ def apply_all(changes: Iterable[Change], known: Known, sender: Sender) -> Applie
 
     Where the source wants the good ones applied, `refused` of the result names the others.
     """
+    said = list(changes)
+    if len(said) == 1 and (made := first_word(said[0], known, sender)):
+        return Applied(made)
+    return apply_at_length(said, known, sender)
+
+
+def apply_at_length(changes: Iterable[Change], known: Known, sender: Sender) -> Applied:
+    """Apply what has to be weighed against what is known, or against another group."""
     groups = [each for change in changes for each in _spread(change, known, sender)]
     if known.orders or len(groups) > 1:
         spoken = (order_key(each.attributes, sender.issuer) for each in groups)

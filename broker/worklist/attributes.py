@@ -227,9 +227,19 @@ def part(attributes: Attributes, kept: Kept) -> Attributes:
     return {keyword: attributes[keyword] for keyword in _kept(kept, tuple(attributes))}
 
 
+def kept_apart(attributes: Attributes) -> tuple[str, ...]:
+    """Name what is said of a request and kept with its steps, or nowhere."""
+    return _kept_apart(tuple(attributes))
+
+
 @lru_cache(maxsize=1024)  # the orders of a hospital say the same things
-def _kept(kept: Kept, keywords: tuple[str, ...]) -> tuple[str, ...]:
+def _kept(kept: Kept | None, keywords: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(each for each in keywords if _KEEPERS.get(each, Kept.ORDER) is kept)
+
+
+@lru_cache(maxsize=1024)
+def _kept_apart(keywords: tuple[str, ...]) -> tuple[str, ...]:
+    return (*_kept(None, keywords), *_kept(Kept.STEP, keywords))
 
 
 def keeper(keyword: str) -> Kept:

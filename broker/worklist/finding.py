@@ -116,7 +116,12 @@ class Known:
 
     def with_order(self, order: Order) -> Known:
         """Put an order in the place of the one of the same key."""
-        changed = self._holding({**self.orders, order.key: order}, self.patients)
+        return self.with_both(order, None)
+
+    def with_both(self, order: Order, patient: Patient | None) -> Known:
+        """Put an order in the place of the one of the same key, and its patient likewise."""
+        patients = {**self.patients, patient.key: patient} if patient else self.patients
+        changed = self._holding({**self.orders, order.key: order}, patients)
         changed.numbers.unread.append(order)
         return changed
 

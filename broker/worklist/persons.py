@@ -77,7 +77,7 @@ def with_order(patient: Patient, attributes: Attributes, known: Known, sender: S
     What is late, or says an ID that was given up, or what patient messages alone may say, only
     fills gaps.
     """
-    said = _demographics(patient, attributes)
+    said = demographics(patient, attributes)
     if sender.is_late(known.heard(patient)):
         # Nobody erased what a slim record never kept.
         kept = HEADER - {"PatientName"} if patient.slim else said.keys() - {"PatientName"}
@@ -226,7 +226,8 @@ def _open(order: Order) -> bool:
     return any(step.status in OPEN for _, step in order.steps())
 
 
-def _demographics(patient: Patient, attributes: Attributes) -> Attributes:
+def demographics(patient: Patient, attributes: Attributes) -> Attributes:
+    """Give what is said of a patient, with the ID and the issuer by which this one is known."""
     said = {k: v for k, v in part(attributes, Kept.PATIENT).items() if k not in IDENTITY}
     return {"PatientID": patient.patient_id, "IssuerOfPatientID": patient.issuer or None, **said}
 
@@ -248,7 +249,7 @@ def _in_gaps(patient: Patient, attributes: Attributes, _sender: Sender) -> Patie
 
 
 def _said_of(patient: Patient, attributes: Attributes) -> Attributes:
-    said = _demographics(patient, attributes)
+    said = demographics(patient, attributes)
     return {k: v for k, v in said.items() if k in HEADER} if patient.slim else said
 
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.worklist.attributes import STEPS
-from broker.worklist.changes import Attributes
+from broker.worklist.changes import FILLS_GAPS, Attributes
 from broker.worklist.identity import joined
-from broker.worklist.telling import Telling
+from broker.worklist.telling import Basis, Telling, heard_first
 
 SCHEMA_VERSION = 1
 
@@ -30,6 +30,8 @@ class StepStatus(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+STATUSES = {status.value: status for status in StepStatus}
+"""Others, like DEPARTED of a mapping, say nothing that a worklist goes by."""
 LISTED = frozenset({StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY})
 """Steps that a scanner may still start."""
 WAITING = LISTED | {StepStatus.HELD}
@@ -69,10 +71,16 @@ def _made(kind: type[R], values: dict[str, Any]) -> R:
     """Make a record of all its values, which are looked at no more."""
     record = kind.__new__(kind)
     _put(record, "__dict__", values)
-    _put(record, "__pydantic_fields_set__", set(values))
+    _put(record, "__pydantic_fields_set__", _said_of(kind))
     _put(record, "__pydantic_extra__", None)
     _put(record, "__pydantic_private__", None)
     return record
+
+
+@cache
+def _said_of(kind: type[Record]) -> set[str]:
+    """Give the names of all values of a record; frozen ones change neither these nor the values."""
+    return set(kind.model_fields)
 
 
 @cache
@@ -102,19 +110,26 @@ class Facts(Record):
         telling = Telling(self.attributes, self.ranks, self.stands_on)
         for said in sayings:
             telling.hear(said, only)
-        return _made(
-            Facts,
-            {
-                "attributes": telling.attributes,
-                "ranks": telling.ranks,
-                "stands_on": telling.stands_on,
-            },
-        )
+        return _facts(telling.attributes, telling.ranks, telling.stands_on)
+
+    @classmethod
+    def first(cls, said: Attributes) -> Facts:
+        """Give what is said where nothing is stored: what `told` gives, without a look back."""
+        return _facts(*heard_first(said))
+
+    def with_guess(self, keyword: str, value: str) -> Facts:
+        """Fill a gap by what is said nowhere."""
+        attributes, ranks = {**self.attributes, keyword: value}, {**self.ranks, keyword: FILLS_GAPS}
+        return _facts(attributes, ranks, self.stands_on)
 
     def text(self, keyword: str) -> str:
         """Give one stored leaf as text, '' when absent."""
         value = self.attributes.get(keyword, "")
         return str(value[0]) if isinstance(value, list) and value else str(value or "")
+
+
+def _facts(attributes: Attributes, ranks: dict[str, int], stands_on: Basis) -> Facts:
+    return _made(Facts, {"attributes": attributes, "ranks": ranks, "stands_on": stands_on})
 
 
 _SILENCE = Facts()

@@ -14,6 +14,7 @@ from broker.worklist.naming import agrees, procedures_named, said_ids
 from broker.worklist.records import (
     ENDED,
     OPEN,
+    STATUSES,
     TAKEN_OVER,
     WAITING,
     Order,
@@ -35,8 +36,6 @@ SLOT = frozenset(
 )
 """What an appointment says of all its steps: when, where and with whom."""
 Revives = Callable[[Step], bool]
-_STATUSES = {status.value: status for status in StepStatus}
-"""Others, like DEPARTED of a mapping, say nothing that a worklist goes by."""
 
 
 def procedures_told(
@@ -129,7 +128,7 @@ def _unused(step_id: str, steps: tuple[Step, ...], procedure_id: str) -> str:
 
 def _status(step: Step, leaf: Any, *, new: bool) -> StepStatus:
     """Before the exam the message decides; what is held waits till it is released."""
-    said = _STATUSES.get(plain(leaf) or "")
+    said = STATUSES.get(plain(leaf) or "")
     guessed = isinstance(leaf, Ranked) and leaf.rank >= FILLS_GAPS
     open_yet = step.status in OPEN - {StepStatus.HELD} and not step.performed
     return said if said and open_yet and (new or not guessed) else step.status

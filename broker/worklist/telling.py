@@ -44,7 +44,7 @@ class Telling:
         """Apply what is said, or `only` these attributes of it."""
         heard = said if only is None else {k: v for k, v in said.items() if k in only}
         if not self.attributes:  # nothing to mind: nearly every order
-            self._hear_first(heard)
+            self.attributes, self.ranks, self.stands_on = heard_first(heard)
             return
         self._before, self._ranks = dict(self.attributes), dict(self.ranks)
         gone: list[str] = []
@@ -65,14 +65,6 @@ class Telling:
         for keyword in gone:
             self._forget(keyword)
             self._put(keyword, heard.get(keyword))
-
-    def _hear_first(self, heard: Attributes) -> None:
-        attributes = self.attributes
-        for keyword, leaf in heard.items():
-            if leaf.__class__ is Ranked:
-                self._put(keyword, leaf)
-            elif leaf is not None:
-                attributes[keyword] = leaf
 
     def _gives_way(self, keyword: str, leaf: Any, said: Attributes) -> bool:
         rank, held = _rank(leaf), self._ranks.get(keyword, SAID)
@@ -122,6 +114,24 @@ class Telling:
             self.ranks[keyword] = rank
             if leaf.stands_on:
                 self.stands_on[keyword] = leaf.stands_on
+
+
+def heard_first(said: Attributes) -> tuple[Attributes, dict[str, int], Basis]:
+    """Give attributes, ranks and what they stand on where nothing was stored before."""
+    attributes, ranks, stands_on = said.copy(), dict[str, int](), Basis()
+    for keyword, leaf in said.items():
+        if leaf is None:
+            del attributes[keyword]
+        elif leaf.__class__ is Ranked:
+            if leaf.value is None:
+                del attributes[keyword]
+                continue
+            attributes[keyword] = leaf.value
+            if leaf.rank:
+                ranks[keyword] = leaf.rank
+                if leaf.stands_on:
+                    stands_on[keyword] = leaf.stands_on
+    return attributes, ranks, stands_on
 
 
 def _rank(leaf: Any) -> int:

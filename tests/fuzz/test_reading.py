@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -20,10 +21,16 @@ from broker.hl7.message import batch, parse
 from broker.hl7.refusal import NotHL7, Refusal
 from broker.mapping.bundle import Bundle
 from broker.mapping.loading import load
+from broker.mapping.running.applying import changes
 from broker.mapping.standards.dictionaries import vr_of
 from broker.mapping.standards.judging import refuse_invalid
 from broker.mapping.trials.trying import try_message, unranked
 from broker.settings import shipped_mappings
+from broker.worklist.applied import Applied, Sender
+from broker.worklist.apply import apply_all, apply_at_length
+from broker.worklist.changes import Change
+from broker.worklist.finding import Known
+from broker.worklist.refusals import Refused
 from tests.fuzz.messages import CORPUS, messages, noise
 from tests.fuzz.running import fuzz
 
@@ -55,6 +62,33 @@ def test_any_stream_gives_the_same_blocks_however_it_is_cut(
         assert pieces.held <= 4096
     assert [*found, *pieces.eof()] == expected
     assert all(len(one.payload) <= 4096 for one in expected if isinstance(one, Block))
+
+
+@fuzz
+@given(messages())
+def test_the_short_way_of_a_first_order_leads_where_the_long_one_does(
+    bundle: Bundle, raw: bytes
+) -> None:
+    try:
+        header = read_header(raw)
+        source, decoded = bundle.source(header), decode(raw, header)
+        said = parse(decoded.text, decoded.codec)
+        inbound = bundle.accepting(header)
+        groups = changes(inbound, source, said, received=NOW, site_zone=ZONE)
+    except Refusal:
+        return
+    by = Sender("RIS", source.issuer, "20260316101500", source.policies)
+    short, long = (_made(how, groups, by) for how in (apply_all, apply_at_length))
+    assert short == long
+
+
+def _made(how: Callable[..., Applied], groups: Sequence[Change], by: Sender) -> object:
+    try:
+        applied = how(groups, Known(), by)
+    except (Refused, Refusal) as refused:
+        return f"{refused}"
+    records = (*applied.known.orders.values(), *applied.known.patients.values())
+    return applied, [record.model_dump_json() for record in records]
 
 
 @fuzz

@@ -129,7 +129,7 @@ def kept(
         yield Silence()
         return
     us = Us(settings.dicom.ae_title, socket.gethostname(), f"{role}:{instance}:{os.getpid()}")
-    trail = Trail(audit, _place(settings), us, settings.site, role, registry)
+    trail = Trail(audit, place_of(settings), us, settings.site, role, registry)
     trail.note(Activity(datetime.now(UTC), started=True))
     try:
         yield trail
@@ -138,7 +138,8 @@ def kept(
         trail.close()
 
 
-def _place(settings: Settings) -> Place:
+def place_of(settings: Settings) -> Place:
+    """Where the messages of a site go. Raises tls Unusable."""
     audit, process = settings.audit, str(os.getpid())
     if audit.to == "file" or audit.host is None:
         path = audit.path or settings.data / "audit.log"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.bars import bar
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.mappings import NEGATIVE
@@ -64,6 +65,7 @@ def backup(
     except ServerProblem as problem:
         typer.echo(f"{problem}; nothing was backed up", err=True)
         raise typer.Exit(os.EX_TEMPFAIL) from None
+    auditing.of_export(settings, f"backup: {manifest.keys} keys", file)
     typer.echo(f"{file}: {manifest.size} bytes, {manifest.keys} keys. {PATIENTS_DATA}", err=True)
 
 
@@ -94,6 +96,7 @@ def restore(
         typer.echo(f"{problem}", err=True)
         raise typer.Exit(os.EX_TEMPFAIL) from None
     told = f"the store of {manifest.site or 'a broker'} as of {manifest.taken}, {keys} keys"
+    auditing.of_import(settings, f"restore: {keys} keys", file)
     typer.echo(f"{settings.data}: {told}; start it with `broker run`", err=True)
 
 

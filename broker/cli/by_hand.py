@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.map_deploy import who
+from broker.cli.login import who
 
 if TYPE_CHECKING:
     from broker.store.archive import Archived

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import log, replay, sending_again, showing_dead
+from broker.cli import auditing, log, replay, sending_again, showing_dead
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.letters import Group, Letter, grouped, in_turn, letters
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
@@ -221,6 +221,10 @@ def drop(
             for each in inbound:
                 store.run(refused_forget(each))
             sending_again.drop(store, ours, reason)
+            boxes = [each.box for each in ours]
+            auditing.of_keys(settings, store, "U", f"dead drop: {reason}", boxes)
+            if inbound:
+                auditing.of_messages(settings, f"dead drop of {len(inbound)} messages: {reason}")
     count = len(inbound) + len(ours)
     typer.echo(f"{count} {'would be dropped' if dry_run else 'dropped'}")
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.map_deploy import refused
 from broker.cli.mappings import NEGATIVE, print_json
 from broker.cli.opening import store_url
 from broker.cli.outline import printable
 
 if TYPE_CHECKING:
-    from broker.orders.by_hand import Done
+    from broker.orders.by_hand import Act, Done
     from broker.orders.intake import Intake
     from broker.settings import Settings
     from broker.store.executors import Store
     from broker.store.outbox import Event
     from broker.worklist.records import Order
+
+
+ACTIONS: Final = {"add": "C", "cancel": "D"}
+"""What a verb is to an auditor; every other one is an update."""
 
 
 def order_of(store: Store, accession: str) -> Order:
@@ -55,7 +60,12 @@ def issuer_of(store: Store) -> str:
 
 
 def carry_out(
-    settings: Settings, do: Callable[[Intake], Awaitable[Done]], *, as_json: bool, dry_run: bool
+    settings: Settings,
+    act: Act,
+    do: Callable[[Intake], Awaitable[Done]],
+    *,
+    as_json: bool,
+    dry_run: bool,
 ) -> None:
     """Do it, and print what became of it; exit 1 where it cannot be done or changes nothing."""
     from broker.hl7.refusal import Refusal
@@ -75,6 +85,9 @@ def carry_out(
     except Complaints as wrong:
         refused(wrong, as_json=as_json)
         raise typer.Exit(NEGATIVE) from None
+    if not dry_run:
+        action, said = ACTIONS.get(act.verb, "U"), f"{act.verb}: {act.reason}"
+        auditing.of_orders(settings, action, said, done.orders, by=act.operator)
     _print(done, as_json=as_json, would=dry_run)
     if not done.orders:
         raise typer.Exit(NEGATIVE)

@@ -78,7 +78,7 @@ def add(
         async def do(intake: Intake) -> Done:
             return await by_hand.add(intake, act, change, of_all, write=not deed.dry_run)
 
-        carry_out(settings, do, as_json=as_json, dry_run=deed.dry_run)
+        carry_out(settings, act, do, as_json=as_json, dry_run=deed.dry_run)
 
 
 def edit(
@@ -109,7 +109,7 @@ def edit(
         async def do(intake: Intake) -> Done:
             return await by_hand.change(intake, act, order, changes, write=not deed.dry_run)
 
-        carry_out(settings, do, as_json=as_json, dry_run=deed.dry_run)
+        carry_out(settings, act, do, as_json=as_json, dry_run=deed.dry_run)
 
 
 def cancel(
@@ -165,7 +165,7 @@ def reconcile(
         async def do(intake: Intake) -> Done:
             return await by_hand.reconcile(intake, act, mine, other, step, write=not deed.dry_run)
 
-        carry_out(settings, do, as_json=as_json, dry_run=deed.dry_run)
+        carry_out(settings, act, do, as_json=as_json, dry_run=deed.dry_run)
 
 
 def _end(verb: str, accession: str, deed: Deed, as_json: bool, config: Path | None) -> None:
@@ -181,7 +181,7 @@ def _end(verb: str, accession: str, deed: Deed, as_json: bool, config: Path | No
         async def do(intake: Intake) -> Done:
             return await by_hand.change(intake, act, order, [change], write=not deed.dry_run)
 
-        carry_out(settings, do, as_json=as_json, dry_run=deed.dry_run)
+        carry_out(settings, act, do, as_json=as_json, dry_run=deed.dry_run)
 
 
 def _act(verb: str, deed: Deed, said: Attributes) -> Act:

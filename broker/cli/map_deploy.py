@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.deadline import within_deadline
+from broker.cli.login import who
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 
@@ -95,6 +96,8 @@ def _put_in_force(
             refused(wrong, as_json=as_json)
             raise typer.Exit(NEGATIVE) from None
         doors = taken(store, deployed.active.short)
+    if deployed.changed:
+        auditing.of_mappings(settings, f"mappings {deployed.active.short}: {deployed.active.by}")
     if as_json:
         print_json(_plain(deployed, doors))
         return
@@ -143,11 +146,3 @@ def _plain(deployed: Deployed, doors: dict[str, bool]) -> dict[str, Any]:
         "mappings": deployed.mappings,
         "doors": doors,
     }
-
-
-def who() -> str:
-    """Name who gives this command, for the history."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return "nameless"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.bars import bar
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
@@ -65,6 +66,7 @@ def export(
     except OSError as trouble:
         typer.echo(f"{file}: {trouble.strerror}; what is written will be carried on", err=True)
         raise typer.Exit(os.EX_TEMPFAIL) from None
+    auditing.of_export(settings, f"export: {_counted(counts)}", file)
     typer.echo(f"{file}: {_counted(counts)}. {PATIENTS_DATA}", err=True)
     for name in unreadable:
         typer.echo(printable(f"left out, as this version cannot read it: {name}"), err=True)
@@ -91,6 +93,12 @@ def import_(
     checked = _checked(file)
     with served(settings, new=True) as store, bar("importing") as tell:
         report = _imported(store, checked, settings, overwrite, dry_run, tell)
+    if not dry_run:
+        auditing.of_import(
+            settings,
+            f"import: {_counted({kind: len(held) for kind, held in checked.places.items()})}",
+            file,
+        )
     if as_json:
         print_json(_plain(report))
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.by_hand import Deed, archived
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.deciding import messages_of, print_events
@@ -178,6 +179,8 @@ def _correct(
         except Complaints as wrong:
             refused(wrong, as_json=as_json)
             raise typer.Exit(NEGATIVE) from None
+    if not deed.dry_run:
+        auditing.of_exams(settings, "U", f"mpps {verb}: {deed.reason}", [uid], by=deed.by)
     _print(done, as_json=as_json, would=deed.dry_run)
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli import by_hand, waiting
+from broker.cli import auditing, by_hand, waiting
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.map_deploy import who
+from broker.cli.login import who
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
@@ -149,6 +149,7 @@ def drop(
             gone = store.run(destinations.withdraw(event, now_ms=int(time.time() * 1000)))
             if gone > 0:
                 by_hand.note(store, "outbox drop", event.control_id, reason, (event.order,))
+                auditing.of_keys(settings, store, "U", f"outbox drop: {reason}", [event.order])
     if gone < 0:
         typer.echo("it is being sent at this moment: try again", err=True)
         raise typer.Exit(os.EX_TEMPFAIL)

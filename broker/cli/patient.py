@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.by_hand import archived, demand_reason
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
@@ -62,6 +63,8 @@ def unmerge(
     if done is None:
         typer.echo(f"{printable(key)} is not merged into another patient", err=True)
         raise typer.Exit(NEGATIVE)
+    if not dry_run:
+        auditing.of_patient(settings, f"patient unmerge: {reason}", key)
     if as_json:
         print_json(_plain(key, done))
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.bars import bar
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.mappings import AsJson, print_json
@@ -79,7 +80,9 @@ def purge(
         gone = 0
         if not dry_run and found:
             _agreed(len(found), yes)
-            gone = _removed(store, wish, found, settings)
+            orders, exams = (_keys(found, what) for what in ("order", "performed step"))
+            with auditing.removal(settings, store, orders, exams):
+                gone = _removed(store, wish, found, settings)
     if as_json:
         print_json({"removed": gone, "candidates": [each._asdict() for each in found]})
         return
@@ -87,6 +90,10 @@ def purge(
     counts = Counter(each.what for each in found)
     told = ", ".join(f"{count} {what}{'s' * (count != 1)}" for what, count in counts.items())
     typer.echo(_sum(told or "nothing", gone, len(found), dry_run), err=True)
+
+
+def _keys(found: list[Candidate], what: str) -> list[str]:
+    return [each.key for each in found if each.what == what]
 
 
 def _list(found: list[Candidate]) -> None:

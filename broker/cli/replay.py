@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from broker.cli import selecting
+from broker.cli import auditing, selecting
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.map_deploy import refused
 from broker.cli.mappings import NEGATIVE, AsJson, print_json
@@ -134,6 +134,10 @@ def run(
                     f"broken off: go on with --after {_typed(done[-1].message.entry)}", err=True
                 )
             raise
+    if not dry_run:
+        changed = [key for each in done if each.outcome == "applied" for key in each.orders]
+        with opened(settings) as store:
+            auditing.of_keys(settings, store, "U", "replay", changed)
     if as_json:
         print_json([_plain(each) for each in done])
     else:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.map_deploy import refused, taken, who
+from broker.cli.login import who
+from broker.cli.map_deploy import refused, taken
 from broker.cli.mappings import NEGATIVE, AsJson, bundle_of, print_json
 from broker.cli.opening import opened, store_url
 from broker.cli.outline import moment, printable
@@ -91,6 +93,8 @@ def assign(
                 typer.echo(f"no row is written for '{code}': {fact}", err=True)
             raise typer.Exit(NEGATIVE) from None
         wanted = [each.digest for each in _of_code(_waiting(store), code, rows[0][0].name)]
+    files = ", ".join(dict.fromkeys(f"{sheet.file}" for sheet, _ in rows))
+    auditing.of_mappings(settings, f"unmapped assign: {files}")
     for sheet, row in rows if not as_json else ():
         typer.echo(printable(f"{sheet.file}: {', '.join(row.values())}"))
     _replay(settings, wanted, as_json=as_json)
@@ -244,6 +248,7 @@ def _replay(settings: Settings, digests: list[str], *, as_json: bool) -> None:
             refused(wrong, as_json=as_json)
             raise typer.Exit(NEGATIVE) from None
         applied = [key for each in done if each.outcome == "applied" for key in each.orders]
+        auditing.of_keys(settings, store, "U", "unmapped replay", applied)
         for line in _standing(store, settings, applied) if applied and not as_json else ():
             typer.echo(printable(line))
     if as_json:

@@ -1,0 +1,141 @@
+"""The audit trail of what is done by a command; a deed is done, whether it can be told or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import typer
+
+from broker.cli.login import who
+
+if TYPE_CHECKING:
+    from broker.settings import Settings
+    from broker.store.executors import Store
+    from broker.worklist.records import Order
+
+T = TypeVar("T")
+AT_ONCE: Final = 50
+"""Orders or exams of one message: a receiver takes 32,768 octets at least (RFC 5425)."""
+
+
+def of_orders(
+    settings: Settings, action: str, said: str, orders: Iterable[Order], *, by: str = ""
+) -> None:
+    """Order Records: C, U or D."""
+    for some in _some(orders if settings.audit.to != "off" else ()):
+        patients = tuple(dict.fromkeys(_number(order.patient) for order in some))
+        accessions = tuple(order.accession for order in some)
+        _tell(settings, "ORDER", action, said, by, patients=patients, accessions=accessions)
+
+
+def of_keys(settings: Settings, store: Store, action: str, said: str, keys: Iterable[str]) -> None:
+    """Order Records of the orders with these keys, as far as they are still there."""
+    if settings.audit.to != "off":
+        of_orders(settings, action, said, orders_of(store, keys))
+
+
+@contextmanager
+def removal(
+    settings: Settings, store: Store, orders: list[str], exams: list[str]
+) -> Iterator[None]:
+    """Order and Procedure Records, D, of those of these that go meanwhile."""
+    from broker.store import reads
+
+    if settings.audit.to == "off":
+        yield
+        return
+    before = orders_of(store, orders)
+    try:
+        yield
+    finally:
+        left = {order.key for order in orders_of(store, orders)}
+        of_orders(settings, "D", "purge", (each for each in before if each.key not in left))
+        gone = (uid for uid in exams if store.run(reads.mpps(uid))[0] is None)
+        of_exams(settings, "D", "purge", gone)
+
+
+def orders_of(store: Store, keys: Iterable[str]) -> list[Order]:
+    """The orders with these keys, some at a time."""
+    from broker.store import reads
+
+    found: list[Order] = []
+    for some in _some(dict.fromkeys(keys)):
+        found += store.run(reads.orders(some)).known.orders.values()
+    return found
+
+
+def of_exams(
+    settings: Settings, action: str, said: str, uids: Iterable[str], *, by: str = ""
+) -> None:
+    """Procedure Records: U or D."""
+    for some in _some(uids):
+        _tell(settings, "EXAM", action, said, by, exams=tuple(some))
+
+
+def of_messages(settings: Settings, said: str) -> None:
+    """Order Record: D, of orders that never came to be, since their messages were refused."""
+    _tell(settings, "ORDER", "D", said, "")
+
+
+def of_patient(settings: Settings, said: str, key: str) -> None:
+    """Patient Record: U."""
+    _tell(settings, "PATIENT", "U", said, "", patients=(_number(key),))
+
+
+def of_export(settings: Settings, said: str, file: Path) -> None:
+    """Export, of everything."""
+    _tell(settings, "EXPORT", "R", said, "", file=f"{file.absolute()}")
+
+
+def of_import(settings: Settings, said: str, file: Path) -> None:
+    """Import, of everything."""
+    _tell(settings, "IMPORT", "C", said, "", file=f"{file.absolute()}")
+
+
+def of_mappings(settings: Settings, said: str) -> None:
+    """Security Alert, Software Configuration: the broker reads messages otherwise from now on."""
+    _tell(settings, "ALERT", "E", said, "")
+
+
+def _tell(
+    settings: Settings,
+    event: str,
+    action: str,
+    said: str,
+    by: str,
+    *,
+    patients: tuple[str, ...] = (),
+    accessions: tuple[str, ...] = (),
+    exams: tuple[str, ...] = (),
+    file: str = "",
+) -> None:
+    if settings.audit.to == "off":
+        return
+    from broker.audit import deeds
+    from broker.audit.places import TooLong
+    from broker.tls.credentials import Unusable
+
+    code, now = getattr(deeds, event), datetime.now(UTC)
+    deed = deeds.Deed(now, by or who(), code, action, said, patients, accessions, exams, file)
+    try:
+        deeds.tell(settings, [deed])
+    except (OSError, Unusable, TooLong) as problem:
+        why = getattr(problem, "strerror", None) or f"{problem}" or type(problem).__name__
+        typer.echo(f"done, but the audit trail could not be told: {why}", err=True)
+
+
+def _number(key: str) -> str:
+    from broker.worklist.identity import parted
+
+    return parted(key)[1]
+
+
+def _some(everything: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(everything)
+    while some := list(islice(rest, AT_ONCE)):
+        yield some

@@ -134,6 +134,15 @@ class Repetition:
             parts = self._parts = self.raw.split(syntax.component)
         return [*map(syntax.unescape, parts)] if syntax.escape in self.raw else parts
 
+    def leading(self) -> list[str]:
+        """Return of each component its first subcomponent, unescaped; the list is for reading."""
+        syntax = self._syntax
+        if syntax.subcomponent not in self.raw:
+            return self.components()
+        return [
+            self.text(place, 1) for place in range(1, len(self.raw.split(syntax.component)) + 1)
+        ]
+
     def subcomponents(self, component: int) -> list[str]:
         """Return the unescaped subcomponents of a component, [''] when empty."""
         syntax = self._syntax

@@ -63,7 +63,7 @@ class Unmapped:
     key: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # frozen ones are slow to make, and every order has one
 class Change:
     """One action of one message; `location` names the segment group it came from, e.g. ORC[2].
 

@@ -58,6 +58,8 @@ attributes:
   MilitaryRank: PID-3[.5 = MR] | part(1) | left(3)
   IssuerOfAccessionNumberSequence: PID-3[.1 = '4711'] | authority
   ReferringPhysicianName: PV1-8[.1 valued] ?? PV1-7 | clinician
+  RequestedProcedureCodeSequence: (OBR-44 | code('99LOCAL')) ?? (OBR-4 | code('99LOCAL'))
+  OrderPlacerIdentifierSequence: (ORC-2 ?? OBR-2 | issuer) ?? (ORC-3 ?? OBR-3 | issuer)
 """
 """An overlay whose rules ask before they read, choose repetitions, and share what is chosen."""
 
@@ -122,6 +124,26 @@ def test_an_issuer_that_is_remembered_is_that_of_the_field(inbound: Inbound, fie
     """The number is no part of what is remembered; which repetition speaks still counts."""
     for said in ("A1^RIS", field, "B^RIS"):
         assert_same(inbound, SOURCES[0], ORDER.replace("|A1|", f"|{said}|"))
+
+
+@pytest.mark.parametrize("procedure", ["^CT abdomen", "", "CTABD^CT abdomen^L", "^", "A~^B"])
+def test_a_field_of_which_nothing_comes_leaves_the_next_its_turn(
+    conditions: Inbound, procedure: str
+) -> None:
+    """Also where it was the last one of an earlier message, and is remembered for it."""
+    order = ORDER.replace("||||CT\r", f"||||CT{'|' * 20}^CT of the abdomen\r")
+    for said in ("", procedure, "CTABD^CT abdomen^L"):
+        assert_same(conditions, SOURCES[0], order.replace("CTABD^CT abdomen^L", said))
+        numbered = order.replace("ORC|NW|A1|F1", f"ORC|NW|{said}|F1^RIS")
+        assert_same(conditions, SOURCES[0], numbered)
+        assert_same(conditions, SOURCES[0], numbered.replace("|A1|F1|", f"|{said}|F1^LAB|"))
+
+
+def test_a_number_of_which_only_separators_are_left_is_none(inbound: Inbound) -> None:
+    """Its issuer is that of the next place, whatever is remembered of numbers without one."""
+    for placer in ("A1", "^", "A1^RIS", "^^", "A1"):
+        order = ORDER.replace("|A1|F1|", f"|{placer}|F1|", 1)
+        assert_same(inbound, SOURCES[0], order.replace("OBR|1|A1|", "OBR|1|B1^LAB|"))
 
 
 def test_other_separators_make_other_values_of_the_same_text() -> None:

@@ -278,7 +278,8 @@ def _options(
         readings, selection = reading_of(tree, scope), selection_of(tree, scope)
         quiet = test is None or compiler.is_quiet(place.at(["when"]))
         follows = stands_on(tree, default=key == "default") if tree is not None else None
-        options.append(Option(closure, test, readings, selection, quiet, follows))
+        needed = needs([tree], scope.element) if tree is not None else None
+        options.append(Option(closure, test, readings, selection, quiet, follows, needed))
         if tree is not None:
             trees.append(tree)
     return tuple(options), trees

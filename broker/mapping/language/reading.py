@@ -42,10 +42,15 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A field of the first segment of its name, and the functions for what it says."""
+    """A field of the first segment of its name, and the functions for what it says.
+
+    It is `alone` where others are asked when the functions make nothing of it: not in
+    `(ORC-2 ?? OBR-2) | issuer`, where the functions are for the first of them that says anything.
+    """
 
     origin: Origin
     calls: tuple[Applied, ...] = ()
+    alone: bool = True
     kept: Kept = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -121,7 +126,7 @@ def _piped(pipe: Pipe, scope: Scope) -> tuple[Reading, ...]:
     calls = _calls(pipe.calls, scope)
     if calls is None or any(each.calls for each in readings):
         return ()
-    return tuple(Reading(each.origin, calls) for each in readings)
+    return tuple(Reading(each.origin, calls, alone=len(readings) == 1) for each in readings)
 
 
 def _calls(calls: tuple[Call, ...], scope: Scope) -> tuple[Applied, ...] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -58,7 +58,7 @@ class Inbound:
     source: Callable[[str, str, str], Source]
     parted: str
     actions: Decisions
-    rules: tuple[Leaf | Items, ...]
+    rules: tuple[Leaf | Items, ...] = field(repr=False)
     shapes: Shapes
     # The ports of ours that it is for; none is every one.
     ports: frozenset[int] = frozenset()
@@ -66,7 +66,7 @@ class Inbound:
     numbering: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as a Change
 class Outcome:
     """One change with the line that decided it, what was odd, and how each attribute came about."""
 

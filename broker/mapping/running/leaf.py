@@ -95,6 +95,8 @@ class Option:
     # where it is fields alone. None where it only fills gaps: the message has no part in it, or it
     # is of an identifier.
     stands_on: tuple[str, ...] | None = None
+    # The fields without all of which it says nothing, None where it may speak anyway.
+    needs: frozenset[Place] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from broker.hl7.header import STANDARD
 from broker.hl7.message import NULL
 from broker.mapping.language.reading import Applied, Kept, Reading
 from broker.mapping.language.scope import Test
-from broker.mapping.running.leaf import ABSENT, Leaf, Option
+from broker.mapping.running.leaf import ABSENT, Leaf, Option, Place
 from broker.mapping.values.evaluation import Evaluation, Origin, Unfit
 from broker.worklist.changes import FILLS_GAPS, SAID, Ranked
 
@@ -19,9 +19,21 @@ REPETITION: Final = STANDARD.repetition
 MOST_KEPT: Final = 512
 LONGEST_KEPT: Final = 250
 Functions = Sequence[tuple[Callable[..., Any], tuple[Any, ...], bool]]
-_CalledPlace = tuple[int, Test | None, Origin, int, Functions, bool, Kept | None, bool]
+_CalledPlace = tuple[int, Test | None, Origin, int, Functions, bool, Kept | None, bool, bool]
 Spot = tuple[int, Reading, Test | None]
 """The rank of what a field says, the field with its functions, and when it is looked at."""
+
+
+class Fields(Protocol):
+    """What the fields of messages of one shape are."""
+
+    def kind(self, origin: Origin) -> int:
+        """EMPTY, CLEAN, ODD or REPEATED."""
+        ...
+
+    def lacks(self, needs: frozenset[Place] | None) -> bool:
+        """Whether all that something needs is empty."""
+        ...
 
 
 class Ready:
@@ -35,42 +47,43 @@ class Ready:
         self.value = value
 
 
-def ready_leaf(leaf: Leaf, kind: Callable[[Origin], int], *, walked: bool) -> Ready | None:
+def ready_leaf(leaf: Leaf, fields: Fields, *, walked: bool) -> Ready | None:
     """The leaf made ready, None where it is to work as it is.
 
-    `kind` tells what a field is in messages of the shape, `walked` whether they have the segments
-    that `each:` walks.
+    `walked` tells whether messages of the shape have the segments that `each:` walks.
     """
     if leaf.test is not None:
         return None
     if leaf.constant is not None:
         constant = Ranked(leaf.constant, FILLS_GAPS)
         return Ready(leaf.keyword, lambda _: constant)
-    spots = _spots(leaf)
+    spots, alone = _spots(leaf, fields)
     if walked and any(each.origin.segment == leaf.walked for _, each, _ in spots):
         return None  # it depends on the element
-    spots = [spot for spot in spots if kind(spot[1].origin)]
+    spots = [spot for spot in spots if fields.kind(spot[1].origin)]
     if not spots:
         return _stand_in(leaf)
-    if not all(_is_ready(each, kind(each.origin)) for _, each, _ in spots):
+    if not all(_is_ready(each, fields.kind(each.origin)) for _, each, _ in spots):
         return None
     if any(each.calls for _, each, _ in spots):
-        return Ready(leaf.keyword, _called(leaf, spots))
+        return Ready(leaf.keyword, _called(leaf, spots, alone=alone))
     rank, reading, test = spots[0]
     if len(spots) == 1 and test is None and leaf.clean_limit is not None:
-        return Ready(leaf.keyword, _only_text(leaf, rank, reading))
-    return Ready(leaf.keyword, _text(leaf, spots))
+        return Ready(leaf.keyword, _only_text(leaf, rank, reading, alone=alone))
+    return Ready(leaf.keyword, _text(leaf, spots, alone=alone))
 
 
-def _spots(leaf: Leaf) -> list[Spot]:
-    """What a leaf tries before it needs to ask anything."""
+def _spots(leaf: Leaf, fields: Fields) -> tuple[list[Spot], bool]:
+    """What a leaf tries before it needs to ask anything, and whether nothing else is left then."""
     spots: list[Spot] = []
     for number, option in enumerate(leaf.options):
+        if option.quiet and not option.readings and fields.lacks(option.needs):
+            continue
         if not option.quiet or not option.readings:
-            break
+            return spots, False
         for rank, each in enumerate(option.readings):
             spots.append((max(rank, number) if leaf.ranked else SAID, each, option.test))
-    return spots
+    return spots, not leaf.insists
 
 
 def _is_ready(reading: Reading, kind: int) -> bool:
@@ -105,10 +118,10 @@ def _only_reads(option: Option) -> bool:
     return option.test is None and bool(option.readings)
 
 
-def _only_text(leaf: Leaf, rank: int, reading: Reading) -> Callable[..., Any]:
+def _only_text(leaf: Leaf, rank: int, reading: Reading, *, alone: bool) -> Callable[..., Any]:
     origin = reading.origin
     name, number, component = origin.segment, origin.field, origin.component or 1
-    itself, limit, alone = leaf.value, leaf.clean_limit or 0, leaf.only is not None
+    itself, limit = leaf.value, leaf.clean_limit or 0
 
     def value(evaluation: Evaluation) -> Any:
         text = evaluation.firsts[name][1][number]  # type: ignore[index] # the shape says so
@@ -122,12 +135,12 @@ def _only_text(leaf: Leaf, rank: int, reading: Reading) -> Callable[..., Any]:
     return value
 
 
-def _text(leaf: Leaf, spots: Sequence[Spot]) -> Callable[..., Any]:
+def _text(leaf: Leaf, spots: Sequence[Spot], *, alone: bool) -> Callable[..., Any]:
     origins = [(rank, test, each.origin) for rank, each, test in spots]
     places = [
         (rank, test, each.segment, each.field, each.component or 1) for rank, test, each in origins
     ]
-    itself, alone = leaf.value, leaf.only is not None
+    itself = leaf.value
     limit = -1 if leaf.clean_limit is None else leaf.clean_limit
 
     def value(evaluation: Evaluation) -> Any:
@@ -168,47 +181,60 @@ def _component(text: str, number: int) -> str:
     return parts[number - 1] if number <= len(parts) else ""
 
 
-def _called(leaf: Leaf, spots: Sequence[Spot]) -> Callable[..., Any]:
-    places = [_place(*spot) for spot in spots]
-    alone, ending = leaf.only is not None, spots[-1][1].origin
+def _called(leaf: Leaf, spots: Sequence[Spot], *, alone: bool) -> Callable[..., Any]:
+    places = [
+        _place(*spot, ends=alone and _is_followed_by_none(spots, number))
+        for number, spot in enumerate(spots)
+    ]
 
     def value(evaluation: Evaluation) -> Any:
         firsts = evaluation.firsts
-        for rank, test, origin, component, functions, whole, kept, rest in places:
+        for rank, test, origin, component, functions, whole, kept, rest, ends in places:
             if test is not None and not test(evaluation):
                 continue
             segment, fields = firsts[origin.segment]  # type: ignore[misc] # the shape says so
             said: Any = fields[origin.field]
-            if not whole and (SEPARATOR in said or component > 1):
+            if whole:
+                if not said.strip("^&~ "):
+                    continue
+            elif SEPARATOR in said or component > 1:
                 said = _component(said, component)
             key = said
             if kept is not None:
                 if rest and REPETITION not in said:
                     key = said.partition(SEPARATOR)[2]
                 known = kept.get(key)
-                if known is not None:
+                if known is not None and (ends or known[0] is not ABSENT):
                     return again(leaf, *known)
             if whole:
-                said = segment.repetitions(origin.field) if said.strip("^&~ ") else ""
+                said = segment.repetitions(origin.field)
                 if len(said) > 1:
                     said = [each for each in said if each.raw.strip("^&~ ")]
             if said:
                 evaluation.origin, evaluation.origin_segment = origin, segment
                 evaluation.rank = rank
-                last = alone and origin is ending
-                return worked_out(leaf, evaluation, said, functions, kept, key, last=last)
+                return worked_out(leaf, evaluation, said, functions, kept, key, last=ends)
         return ABSENT if alone else leaf.value(evaluation)
 
     return value
 
 
-def _place(rank: int, reading: Reading, test: Test | None) -> _CalledPlace:
+def _is_followed_by_none(spots: Sequence[Spot], number: int) -> bool:
+    """Whether no other place is asked when the functions make nothing of what this one says."""
+    _, reading, _ = spots[number]
+    following = [each for _, each, _ in spots[number + 1 :]]
+    return not following or (
+        not reading.alone and all(each.calls is reading.calls for each in following)
+    )
+
+
+def _place(rank: int, reading: Reading, test: Test | None, *, ends: bool) -> _CalledPlace:
     origin, calls = reading.origin, reading.calls
     whole = bool(calls) and calls[0].whole
     kept = reading.kept if calls and all(each.steady for each in calls) else None
     component = origin.component or 1
     rest = bool(calls) and calls[0].rest
-    return rank, test, origin, component, functions_of(calls), whole, kept, rest
+    return rank, test, origin, component, functions_of(calls), whole, kept, rest, ends
 
 
 def functions_of(calls: Sequence[Applied]) -> Functions:

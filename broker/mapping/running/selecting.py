@@ -13,6 +13,7 @@ from broker.mapping.running.ready import (
     EMPTY,
     REPEATED,
     SEPARATOR,
+    Fields,
     Ready,
     again,
     functions_of,
@@ -24,7 +25,7 @@ Chosen = tuple[Any, int, Origin | None, Any]
 """Repetitions with the number of the choice, its place and its segment, as `let:` keeps them."""
 
 
-def ready_selection(leaf: Leaf, kind: Callable[[Origin], int]) -> Ready | None:
+def ready_selection(leaf: Leaf, fields: Fields) -> Ready | None:
     """The leaf made ready, None where it is to work as it is."""
     if leaf.test is not None or any(option.test is not None for option in leaf.options):
         return None
@@ -32,11 +33,11 @@ def ready_selection(leaf: Leaf, kind: Callable[[Origin], int]) -> Ready | None:
     if not selections or len(selections) < len(leaf.options):
         return None
     for selection in selections:
-        kinds = {kind(origin) for origin, _ in selection.choices}
+        kinds = {fields.kind(origin) for origin, _ in selection.choices}
         if not kinds <= {EMPTY, CLEAN, REPEATED} or kinds == {EMPTY}:
             return None
     if len(selections) == 1:
-        return Ready(leaf.keyword, _selected(leaf, selections[0], last=leaf.only is not None))
+        return Ready(leaf.keyword, _selected(leaf, selections[0], last=not leaf.insists))
     if leaf.ranked or any(option.stands_on is not None for option in leaf.options):
         return None
     return Ready(leaf.keyword, _first_selected(leaf, selections))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import truth
-from typing import Final
+from typing import Any, Final
 
 from broker.hl7.header import STANDARD
 from broker.hl7.message import NULL, Segment
@@ -24,8 +24,8 @@ from broker.mapping.values.evaluation import Evaluation, Origin, Segments
 REPETITION: Final = STANDARD.repetition
 ESCAPE: Final = STANDARD.escape
 MOST_SHAPES: Final = 1024
-Shape = tuple[tuple[str, bytes], ...]
-"""For each segment that is read its name, and what each of its fields is."""
+Shape = tuple[str | bytes, ...]
+"""For each segment that is read its name, then what each of its fields is."""
 
 
 class Shapes:
@@ -53,15 +53,15 @@ class Shapes:
         if rules is None:
             if len(self._known) >= MOST_SHAPES:
                 self._known.clear()
-            rules = self._known[shape] = tuple(_ready(self._rules, _Fields(shape)))
+            rules = self._known[shape] = tuple(_ready(self._rules, _OfShape(shape)))
         return rules
 
     def _shape(self, segments: Segments | None) -> Shape:
-        if segments is None:
-            return ()
-        names = self._names
-        read = [(name, same[0]) for name, same in segments.named.items() if name in names]
-        return tuple([(name, bytes(_kinds(first))) for name, first in read])
+        names, shape = self._names, list[str | bytes]()
+        for name, same in segments.named.items() if segments is not None else ():
+            if name in names:
+                shape += name, _kinds(same[0])
+        return tuple(shape)
 
 
 def _names(rules: Sequence[Leaf | Items]) -> Iterator[str]:
@@ -73,17 +73,16 @@ def _names(rules: Sequence[Leaf | Items]) -> Iterator[str]:
             yield from (each.origin.segment for option in rule.options for each in option.readings)
 
 
-def _kinds(segment: Segment) -> Iterable[int]:
+def _kinds(segment: Segment) -> bytes:
     fields, raw = segment.fields(), segment.raw
-    if (
-        segment.name == "MSH"
-    ):  # MSH-2 holds the marks that make other fields odd, and is read by none
-        return [*_kinds_of(fields[:2], ""), ODD, *_kinds_of(fields[3:], raw[8:])]
-    return _kinds_of(fields, raw)
+    if segment.name == "MSH":
+        # MSH-2 holds the marks that make other fields odd, and is read by none
+        return bytes((*map(truth, fields[:2]), ODD, *_kinds_of(fields[3:], raw[8:])))
+    return bytes(_kinds_of(fields, raw))
 
 
 def _kinds_of(fields: Sequence[str], raw: str) -> Iterable[int]:
-    if raw.isprintable() and ESCAPE not in raw and NULL not in raw:
+    if ESCAPE not in raw and NULL not in raw and raw.isprintable():
         if REPETITION not in raw:
             return map(truth, fields)
         return [REPEATED if REPETITION in each else truth(each) for each in fields]
@@ -95,11 +94,11 @@ def _kind(text: str) -> int:
     return ODD if odd else CLEAN
 
 
-class _Fields:
+class _OfShape:
     """What the first segment of each name says."""
 
     def __init__(self, shape: Shape) -> None:
-        self.kinds = dict(shape)
+        self.kinds: dict[Any, Any] = dict(zip(shape[::2], shape[1::2], strict=True))
         self.filled = frozenset(self._filled())
 
     def _filled(self) -> Iterator[Place]:
@@ -108,13 +107,16 @@ class _Fields:
             yield from ((name, number) for number, kind in enumerate(kinds) if kind)
 
     def kind(self, origin: Origin) -> int:
-        kinds = self.kinds.get(origin.segment, b"")
+        kinds: bytes = self.kinds.get(origin.segment, b"")
         return kinds[origin.field] if origin.field < len(kinds) else EMPTY
 
+    def lacks(self, needs: frozenset[Place] | None) -> bool:
+        return needs is not None and needs.isdisjoint(self.filled)
 
-def _ready(rules: Sequence[Leaf | Items], fields: _Fields) -> Iterator[Rule]:
+
+def _ready(rules: Sequence[Leaf | Items], fields: _OfShape) -> Iterator[Rule]:
     for rule in rules:
-        if rule.needs is not None and rule.needs.isdisjoint(fields.filled):
+        if fields.lacks(rule.needs):
             continue
         if isinstance(rule, Items):
             yield replace(rule, ready=tuple(_ready(rule.rules, fields)))
@@ -122,6 +124,6 @@ def _ready(rules: Sequence[Leaf | Items], fields: _Fields) -> Iterator[Rule]:
             yield _ready_leaf(rule, fields) or rule
 
 
-def _ready_leaf(leaf: Leaf, fields: _Fields) -> Ready | None:
+def _ready_leaf(leaf: Leaf, fields: _OfShape) -> Ready | None:
     walked = leaf.walked in fields.kinds
-    return ready_selection(leaf, fields.kind) or ready_leaf(leaf, fields.kind, walked=walked)
+    return ready_selection(leaf, fields) or ready_leaf(leaf, fields, walked=walked)

@@ -8,6 +8,7 @@ from typing import Any
 from broker.hl7.message import NULL, Repetition
 from broker.mapping.values.evaluation import Evaluation, Value
 
+NO_PARTS = ("",) * 6
 UNIVERSAL_TYPES = {"DNS", "EUI64", "ISO", "URI", "UUID", "X400", "X500"}
 CODE_VALUE_LENGTH = 16  # SH; what is longer is a Long Code Value (PS3.3 table 8.8-1)
 CODED = frozenset({"CE", "CWE", "CNE", "CM", "CM_SPD", "IS", "ID", "ST"})
@@ -64,7 +65,10 @@ def _codes(
 
 
 def issuer(_: Evaluation, repetitions: Sequence[Repetition]) -> Value:
-    namespace, universal, kind = [*repetitions[0].components(), "", "", ""][1:4]
+    components = repetitions[0].components()
+    if len(components) == 1:  # nearly every number of a hospital
+        return []
+    namespace, universal, kind = [*components, "", "", ""][1:4]
     return _issuer(_said(namespace), _said(universal), _said(kind))
 
 
@@ -106,9 +110,10 @@ def part(
 
 def address(_: Evaluation, repetitions: Sequence[Repetition]) -> str:
     """Street, other designation, postal code and town, state, country: as an envelope has them."""
-    repetition = repetitions[0]
-    parts = (_said(repetition.text(place, 1)) for place in (1, 2, 5, 3, 4, 6))
-    return " ".join(part for part in parts if part)
+    components = [*repetitions[0].leading(), *NO_PARTS]
+    street, other, town, state, postcode, country = components[:6]
+    parts = (street, other, postcode, town, state, country)
+    return " ".join([text for text in map(_said, parts) if text])
 
 
 def phone(_: Evaluation, repetitions: Sequence[Repetition]) -> Value:
@@ -117,9 +122,12 @@ def phone(_: Evaluation, repetitions: Sequence[Repetition]) -> Value:
 
 
 def _number(repetition: Repetition) -> str:
-    components = [_said(text) for text in repetition.components()] + [""] * 12
+    said = repetition.components()
+    if dialled := _said(said[0]):
+        return dialled
+    components = [_said(text) for text in said] + [""] * 12
     pieces = " ".join(part for part in components[4:7] if part)
-    return components[0] or pieces or components[11]
+    return pieces or components[11]
 
 
 def either(_: Evaluation, repetitions: Sequence[Repetition], *components: int) -> Value:

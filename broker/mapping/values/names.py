@@ -23,9 +23,12 @@ Parts = tuple[str, str, str, str, str]
 
 def person_name(evaluation: Evaluation, repetitions: Sequence[Repetition]) -> Value:
     """XPN to PN: the legal name (or the first), with ideographic and phonetic groups."""
+    if len(repetitions) == 1:
+        only = repetitions[0]
+        components = only.components()
+        if len(components) < 8 or components[7] not in SCRIPTS:
+            return _group(evaluation, _xpn_parts(only, [*components, *PADDING], 0))
     names = [(each, [*each.components(), *PADDING]) for each in repetitions]
-    if len(names) == 1 and names[0][1][7] not in SCRIPTS:
-        return _group(evaluation, _xpn_parts(*names[0], 0))
     legal = [name for name in names if name[1][6] == "L"] or names[:1]
     scripts = [name for name in names if name[1][7] in SCRIPTS]
     if not scripts:
@@ -62,7 +65,11 @@ def nested_clinician_name(evaluation: Evaluation, repetitions: Sequence[Repetiti
 
 
 def _xpn_parts(repetition: Repetition, components: Sequence[str], skipped: int) -> Parts:
-    family, *rest = components[skipped : skipped + 6]
+    said = components[skipped : skipped + 6]
+    if _is_plain("^".join(said)):
+        family, given, middle, suffix, prefix, degree = map(str.strip, said)
+        return family, given, middle, prefix, f"{suffix} {degree}".strip() if degree else suffix
+    family, *rest = said
     if "&" in family:  # perhaps FN with its parts, perhaps an escaped & of the name itself
         family = _surname(repetition.subcomponents(skipped + 1))
     given, middle, suffix, prefix, degree = [_clean(text) if text else "" for text in rest]
@@ -71,6 +78,18 @@ def _xpn_parts(repetition: Repetition, components: Sequence[str], skipped: int) 
         given = _clean(given)
     last = f"{suffix} {degree}".strip() if degree else suffix
     return _clean(family), given, middle, prefix, last
+
+
+def _is_plain(text: str) -> bool:
+    """Whether six components need a strip and no more, as nearly all do: told in one look."""
+    return text.isprintable() and not (
+        "&" in text
+        or "," in text
+        or '"' in text
+        or "=" in text
+        or "\\" in text
+        or text.count("^") != 5  # one that was sent as an escape
+    )
 
 
 def _surname(parts: Sequence[str]) -> str:

@@ -18,10 +18,11 @@ import pytest
 from broker.cli import run_command
 from broker.store.commit import Change, Commit, MppsChange, commit
 from broker.store.executors import Store
-from broker.store.outbox import Event, park, take
+from broker.store.outbox import Event
 from broker.store.server import EmbeddedServer, find_server
 from broker.worklist.mpps import Performed, Reference
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step, StepStatus
+from tests.store.sending import refused
 
 pytestmark = pytest.mark.peer("redis-server")
 
@@ -103,8 +104,7 @@ def filled(server: EmbeddedServer) -> EmbeddedServer:
     changes = [Change("", None, record) for record in (PATIENT, *ORDERS)]
     performed = MppsChange("", None, PERFORMED, b"")
     store.run(commit(Commit(at=AT, changes=changes, mpps=[performed], events=EVENTS)))
-    store.run(take("ris", "N|A2", "token", ttl_ms=60_000))
-    store.run(park("ris", "N|A2", "token", EVENTS[0], cause="AE 204", at=3.0))
+    refused(store, "N|A2", EVENTS[0].control_id, ris="ris")
     store.close()
     return server
 

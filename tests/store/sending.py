@@ -47,6 +47,16 @@ def take(
     return taken.event if taken else None
 
 
+def refused(store: Store, order: str, control_id: str, *, ris: str, words: str = "") -> None:
+    """The destination refuses the first message of an order."""
+    head = take(store, order=order, ris=ris)
+    assert head is not None
+    assert head.control_id == control_id
+    done = outbox.refuse(head, "t1", cause="AE 204", words=words, at=head.created)
+    assert not store.run(done).lost
+    store.run(outbox.release(ris, order, "t1"))
+
+
 def taken_by(
     store: Store,
     token: str,

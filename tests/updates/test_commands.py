@@ -17,7 +17,7 @@ from broker.store import archive, dead, outbox
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer
 from tests.doors.commands import typed
-from tests.store.sending import take
+from tests.store.sending import refused, take
 from tests.updates.actors import Job, Reports, control_ids, ris
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -198,7 +198,7 @@ def test_refusals_are_grouped_by_destination_and_cause_without_what_they_quote_o
 ) -> None:
     for number, words in enumerate(("Müller P1 unknown", "Müller P1 unknown", "no order 4711")):
         [id] = report(f"H|A{number}")
-        park(store, f"H|A{number}", id, words)
+        refused(store, f"H|A{number}", id, ris="ris", words=words)
     code, groups = as_json("dead", "list")
     assert code == 1
     assert {(each["kind"], each["code"], each["cause"], each["messages"]) for each in groups} == {
@@ -213,16 +213,6 @@ def test_refusals_are_grouped_by_destination_and_cause_without_what_they_quote_o
     assert (letter["words"], letter["status"]) == ("Müller P1 unknown", "COMPLETED")
     assert "PID|||P1||Müller^Jörg" in letter["message"]
     assert "Müller P1 unknown" in broker("dead", "show", letters[0]["id"])[1]
-
-
-def park(store: Store, order: str, id: str, words: str = "") -> None:
-    """A RIS refuses the first message of an order."""
-    taken = take(store, "t", order=order, ris="ris")
-    assert taken is not None
-    assert taken.control_id == id
-    refused = outbox.refuse(taken, "t", cause="AE 204", words=words, at=taken.created)
-    assert not store.run(refused).lost
-    store.run(outbox.release("ris", order, "t"))
 
 
 def test_a_refused_message_is_sent_again_as_it_was(

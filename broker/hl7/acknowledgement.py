@@ -29,7 +29,6 @@ WANTED: Final[dict[str, tuple[bool, bool]]] = {
 RESPONSES: Final = frozenset({"ACK", "MCF", "ORR", "ORG", "ORI", "ORL", "RRI", "SRR", "OSR"})
 MOST_ACCEPTANCES: Final = 256  # peers choose what is echoed
 _MARK: Final = Verbatim("\x0b")  # never in an answer
-_SENT: Final = "%Y%m%d%H%M%S%z"
 _acceptances: dict[object, list[str]] = {}
 OUR_NAME: Final = "BROKER"  # MSH-3 when there is no MSH-5 to answer as
 Version: TypeAlias = tuple[int, ...]
@@ -151,7 +150,7 @@ def acknowledge(
     if header is not None and header.control_id and not errors and not note:
         parts = _acceptance(header, ("C" if accept else "A") + outcome, now)
         if len(parts) == 4:
-            sent, own = now.strftime(_SENT), escape(control_id, header.separators)
+            sent, own = _sent(now), escape(control_id, header.separators)
             text = f"{parts[0]}{sent}{parts[1]}{own}{parts[2]}{header.control_id}{parts[3]}"
             return text.encode("latin-1", "replace").translate(None, b"\x0b\x1c")
     separators = header.separators if header else STANDARD
@@ -175,14 +174,15 @@ def _acceptance(header: Header, code: str, now: datetime) -> list[str]:
     More parts than four: what is echoed holds the mark itself. A sender's headers are alike, and
     writing the whole answer each time takes 15 µs, this 4.
     """
-    echoed = tuple(header.field(number) for number in (3, 4, 5, 6, 11, 12, 18))
-    key = (echoed, header.separators, header.trigger, header.version, header.charsets, code)
+    fields = header.fields
+    echoed = fields[1:6] + fields[10:12] + fields[17:18]  # MSH-2 to 6, 11, 12 and 18
+    key = (echoed, header.separators.field, header.trigger, header.version, header.charsets, code)
     parts = _acceptances.get(key)
     if parts is None:
         labelled = reply_codec(header.charsets) is not None
-        fields = _msh(header, _MARK, now, labelled=labelled)
+        written = _msh(header, _MARK, now, labelled=labelled)
         lines: list[Line] = [
-            ("MSH", {**fields, 7: _MARK, 10: _MARK}),
+            ("MSH", {**written, 7: _MARK, 10: _MARK}),
             ("MSA", {1: code, 2: _MARK}),
         ]
         parts = write(lines, header.separators).split(_MARK)
@@ -190,6 +190,12 @@ def _acceptance(header: Header, code: str, now: datetime) -> list[str]:
             _acceptances.clear()
         _acceptances[key] = parts
     return parts
+
+
+def _sent(now: datetime) -> str:
+    """Give MSH-7 with its offset: %Y%m%d%H%M%S%z, in two thirds of the time."""
+    said = now.isoformat(timespec="seconds").replace(":", "")
+    return said[:10].replace("-", "") + said[11:]
 
 
 class _Words:
@@ -207,7 +213,7 @@ class _Words:
 def _msh(
     header: Header | None, control_id: str, now: datetime, *, labelled: bool
 ) -> dict[int, FieldValue]:
-    sent = now.strftime(_SENT)
+    sent = _sent(now)
     if header is None:
         return {
             3: OUR_NAME,

@@ -65,7 +65,7 @@ class CharsetPolicy:
             codecs.lookup(self.unknown)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones are slow to make, and every message has one
 class Decoded:
     """Text, the codec that it came from, whether the label was wrong, the nearest (0008,0005).
 

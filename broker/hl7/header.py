@@ -13,7 +13,6 @@ from broker.hl7.refusal import NotHL7
 BOM: Final = b"\xef\xbb\xbf"
 BLANK: Final = b" \t\r\n\x00\x0c"  # what peers put between the start byte and MSH
 _START: Final = re.compile(rb"[Mm][Ss][Hh]([^\w\s\x00-\x1f\x7f-\xff])")
-_LINE_END: Final = re.compile(rb"[\r\n]")
 _BEGINNING: Final = 8  # MSH, MSH-1 and the four of MSH-2
 _NO_FIELDS: Final = ("",) * 18
 _LONGEST_LINE: Final = 16 * 1024  # an MSH beyond this is not a header but an attack
@@ -162,6 +161,5 @@ def _header_line(raw: bytes) -> tuple[str, bool]:
         if b"\x00" in start[:8]:
             raise NotHL7("block is UTF-16 or binary", remedy="send an 8-bit character set")
         raise NotHL7("block does not start with MSH and a field separator")
-    end = _LINE_END.search(start)
-    line = start[: end.start()] if end else start
+    line = start.partition(b"\r")[0].partition(b"\n")[0]
     return line[:_LONGEST_LINE].decode("latin-1"), len(line) > _LONGEST_LINE

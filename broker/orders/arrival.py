@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import cached_property
 from typing import Final
 
 from broker.hl7.acknowledgement import Mode
@@ -34,9 +35,11 @@ class Again:
     force: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass  # frozen ones are slow to make, and every message is one
 class Arrival:
     """A message as it came; `raw` is only its beginning when it is not `whole`.
+
+    It is never changed: what is worked out of it, several ask for.
 
     `port` is that of the listener, 0 where there was none.
     """
@@ -53,12 +56,12 @@ class Arrival:
     zone: tzinfo = UTC  # of its sender's clock
     host: str = ""  # that it came from
 
-    @property
+    @cached_property
     def sent(self) -> str:
         """MSH-7 as an instant, '' when it does not say when."""
         return instant(self.header.sent, self.zone, self.received) if self.header else ""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The same sender, control id and content: all three are in the bytes."""
         if self.again:
@@ -80,14 +83,14 @@ class Arrival:
         """When it came over the wire."""
         return self.again.received if self.again else self.at
 
-    @property
+    @cached_property
     def message_type(self) -> str:
         """MSH-9 as TYPE^EVENT."""
         if self.header is None:
             return "?"
         return "^".join(filter(None, (self.header.message_type, self.header.trigger)))
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, str]:
         """What a log line may say of it: no patient data."""
         if self.header is None:

@@ -106,7 +106,7 @@ def is_own(mappings: Mappings, ris: Sequence[Ris], header: Header, raw: bytes) -
     written = header.control_id.strip()
     if _OURS.fullmatch(written) and written == _checked(written[:_CHECKED]):
         return True
-    said = _ORDER_CONTROL.search(raw)
+    said = _ORDER_CONTROL.search(raw) if ris else None
     if said is None or said[1] not in _STATUS_CONTROLS:
         return False
     return any(

@@ -23,7 +23,7 @@ UNREADABLE = (ValueError, TypeError, KeyError)
 """What reading an entry raises that is damaged, or that a newer version wrote."""
 
 
-@dataclass(frozen=True)
+@dataclass  # frozen ones are slow to make, and every message has one
 class Archived:
     """One message: raw bytes as received (large payloads elided), answer, outcome and cause.
 

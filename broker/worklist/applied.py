@@ -16,7 +16,7 @@ FINISHED = "finished"
 """Note of an order of which every step has ended."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # frozen ones are slow to make, and every message has one
 class Sender:
     """Who sent a message: its name (MSH-3|MSH-4), its issuer, and when by its clock (MSH-7).
 

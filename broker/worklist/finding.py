@@ -202,16 +202,19 @@ def wanted(
     buried, named, exams = set[str](), set[Identifier](), set[Identifier]()
     for group in _with_replaced(attributes):
         key, numbers = order_key(group, issuer), list(named_in(group, issuer))
+        priors = [each for keys in prior_keys(group, issuer) for each in keys]
         if key:
             orders.add(key)
-        patients.update(_patients(group, issuer))
+        if patient := patient_key(group, issuer):
+            patients.add(patient)
+        patients.update(priors)
         if other := universal_key(group):
             universal.add(other)
             buried.add(separated_of(other))
-        buried.update(separated_of(k) for ks in prior_keys(group, issuer) for k in ks)
+        buried.update(map(separated_of, priors))
         buried.update(_tombstones(key, numbers))
         named.update(numbers, accession_alone(group))
-        exams.update(number for number in numbers if number.kind == "study")
+        exams.update([number for number in numbers if number.kind == "study"])
         if accession := text_of(group, "AccessionNumber").strip():
             exams.add(Identifier("accession", accession))
         if namesakes:
@@ -237,14 +240,6 @@ def _with_replaced(attributes: Iterable[Attributes]) -> Iterator[Attributes]:
     for group in attributes:
         yield group
         yield from replaced(group)
-
-
-def _patients(attributes: Attributes, issuer: str) -> Iterator[str]:
-    key = patient_key(attributes, issuer)
-    if key:
-        yield key
-    for candidates in prior_keys(attributes, issuer):
-        yield from candidates
 
 
 def separated_of(patient: str) -> str:

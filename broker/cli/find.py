@@ -65,6 +65,11 @@ def find(
         raise typer.BadParameter(f"'{style}' is none of {', '.join(STYLES)}", param_hint="--style")
     today = f"{probe.now():%Y%m%d}"
     day = today if date == "today" else date
+    if day and not _is_day(day):
+        raise typer.BadParameter(
+            f"'{date}' is no day: YYYYMMDD, a range of two as 20260316-20260318, or today",
+            param_hint="--date",
+        )
     who = (patient_id, patient_name, accession, station)
     wish = Wish(calling, today, modality, day, *who)
     scanner = Scanner(to, called, wish.title, deadline, secure=probe.secure(tls))
@@ -75,6 +80,14 @@ def find(
         probe.print_items(list(found[0].items), as_json=as_json)
     if not any(each.items for each in found):
         raise typer.Exit(probe.NEGATIVE)
+
+
+def _is_day(text: str) -> bool:
+    """Tell whether it is a day or a range of days; either end of a range may be open."""
+    from broker.worklist.ranges import date_range
+
+    ends = [end for end in text.split("-") if end]
+    return text.count("-") < 2 and bool(ends) and all(map(date_range, ends))
 
 
 def _ask(scanner: Scanner, named: tuple[str, Style], wish: Wish, *, alone: bool) -> Asked:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from broker.cli.looking import known_of, received
 from broker.store import archive, dead, destinations, outbox, reads, recall, sent
 from broker.store.archive import Archived
+from broker.store.dead import Letter
 from broker.store.executors import Store
 from broker.store.recall import Entry, Selection
 from broker.worklist.finding import Known
@@ -39,7 +40,7 @@ class Trace(NamedTuple):
     moments: tuple[Moment, ...]
 
 
-def traced(store: Store, accession: str, names: Iterable[str]) -> Trace:
+def traced(store: Store, accession: str, names: Sequence[str]) -> Trace:
     """Follow an accession number, or an order by its key, through all doors.
 
     `names` are the destinations. Reads the whole archive. Raises StoreUnavailable.
@@ -51,7 +52,7 @@ def traced(store: Store, accession: str, names: Iterable[str]) -> Trace:
         *_came(store, accession, known, exams),
         *(moment for order in known.orders.values() for moment in _seen(store, order)),
         *(moment for exam in exams for moment in _performed(exam)),
-        *(moment for box in boxes for moment in _sent(store, box)),
+        *(moment for box in boxes for moment in _sent(store, box, names)),
         *(moment for box in boxes for name in names for moment in _waiting(store, name, box)),
     ]
     return Trace(tuple(sorted(known.orders)), tuple(sorted(found, key=lambda each: each.at)))
@@ -137,12 +138,25 @@ def _performed(exam: Performed) -> Iterator[Moment]:
         yield Moment(exam.changed, "modality", exam.station, SET, f"0000, {exam.status}{odd}", uid)
 
 
-def _sent(store: Store, box: str) -> Iterator[Moment]:
+def _sent(store: Store, box: str, names: Sequence[str]) -> Iterator[Moment]:
+    """What was answered for good, and the dead letters, each of which is one of these or older."""
+    letters = {(name, each.id): each for name in names for each in _letters(store, name, box)}
     for each in store.run(sent.of(box)):
-        tries = f" at try {each.attempts}" if each.attempts > 1 else ""
-        outcome = f"{each.cause}{tries}" + ("" if each.verdict == "done" else ", to `broker dead`")
+        outcome = each.cause + (f" at try {each.attempts}" if each.attempts > 1 else "")
+        if each.verdict != "done":
+            waits = letters.pop((each.to, each.control_id), None) is not None
+            outcome += ": waits in `broker dead`" if waits else ", to `broker dead`"
         took_ms = round(each.took_s * 1000)
         yield Moment(each.at, "updates", each.to, each.note, outcome, each.control_id, took_ms)
+    for (name, id), letter in letters.items():
+        note = letter.event.note if letter.event else "unreadable"
+        said = f"{letter.cause}: waits in `broker dead`"
+        yield Moment(letter.parked, "updates", name, note, said, id)
+
+
+def _letters(store: Store, name: str, box: str) -> list[Letter]:
+    ids = store.run(dead.of(name, box))
+    return store.run(dead.read(ids)) if ids else []
 
 
 def _waiting(store: Store, name: str, box: str) -> Iterator[Moment]:
@@ -155,11 +169,6 @@ def _waiting(store: Store, name: str, box: str) -> Iterator[Moment]:
         elif away:
             said += f": {name} cannot be reached"
         yield Moment(event.created, "updates", name, event.note, said, event.control_id)
-    ids = store.run(dead.of(name, box))
-    for letter in store.run(dead.read(ids)) if ids else ():
-        note = letter.event.note if letter.event else "unreadable"
-        said = f"{letter.cause}: waits in `broker dead`"
-        yield Moment(letter.parked, "updates", name, note, said, letter.id)
 
 
 def plain(trace: Trace) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def _waiting(store: Store, name: str, limit: int, zone: ZoneInfo) -> Iterator[di
         ours = (
             trouble if trouble and events and trouble.control_id == events[0].control_id else None
         )
+        taken = store.run(ways.is_taken(name, box))
         yield {
             "order": box,
             "messages": [
@@ -77,7 +78,8 @@ def _waiting(store: Store, name: str, limit: int, zone: ZoneInfo) -> Iterator[di
                 }
                 for each in events
             ],
-            "attempts": ours.attempts if ours else 0,
+            "attempts": (ours.attempts if ours else 0) + taken,
+            "in_flight": taken,
             "cause": "waits for a person: see `broker dead`"
             if due == FOREVER
             else ours.cause
@@ -106,7 +108,7 @@ def show(found: dict[str, Any]) -> None:
             "first": each["messages"][0]["id"] if each["messages"] else "",
             "status": ", ".join(m["status"] for m in each["messages"][:5]),
             "tries": str(each["attempts"]),
-            "next": each["next"] or "",
+            "next": "on its way" if each["in_flight"] else each["next"] or "",
             "cause": each["cause"],
         }
         for each in found["waiting"]

@@ -189,7 +189,7 @@ class Health:
         yield _gauge(
             "broker_store_archive_bytes", "Compressed size of the archive", counts.archive_bytes
         )
-        pending: dict[Labels, float] = {(("ris", r),): n for r, n in counts.pending.items()}
+        pending: dict[Labels, float] = {(("destination", r),): n for r, n in counts.pending.items()}
         yield gauge("broker_updates_pending", "Orders with messages a RIS has not taken", pending)
         for name, said, found in (
             ("stopped", "Orders that wait for a person after a refusal", counts.stopped),
@@ -237,7 +237,7 @@ async def _counts(store: AsyncStore, names: Sequence[str]) -> Counts:
 def _by_destination(found: Mapping[str, object], names: Iterable[str]) -> dict[Labels, float]:
     """Give the number of each destination; what is there without one counts as 1."""
     values = ((name, found.get(name, 0)) for name in names)
-    return {(("ris", name),): float(v) if isinstance(v, int) else 1.0 for name, v in values}
+    return {(("destination", name),): float(v) if isinstance(v, int) else 1.0 for name, v in values}
 
 
 async def _refusal(store: AsyncStore) -> str:

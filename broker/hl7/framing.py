@@ -82,6 +82,13 @@ class Deframer:
         return bytes(self._block[:HEAD_BYTES])
 
     @property
+    def unframed(self) -> int:
+        """How many bytes have come that are of no block, 0 while one with its VT is read."""
+        if self._inside and not self._bare:
+            return 0
+        return self.dropped_bytes + len(self._carry) + (self._size if self._bare else 0)
+
+    @property
     def held(self) -> int:
         """How many bytes of the block that has not ended are in memory."""
         return len(self._block)

@@ -177,11 +177,12 @@ def _warn(
     stored: Performed | None, performed: Performed, before: Known, after: Mapping[str, Order]
 ) -> None:
     """Say once what a person should look at: of a step without an order, of an order in doubt."""
-    uid = performed.sop_instance_uid
-    for exception in performed.exceptions:
-        if stored is None or exception not in stored.exceptions:
-            log.warning("MPPS is an exception", instance=uid, reason=exception)
+    known = stored.exceptions if stored else ()
+    found: dict[str, list[str]] = {e: [] for e in performed.exceptions if e not in known}
     for key, order in after.items():
         for flag in order.flags:
             if flag not in before.orders[key].flags:
-                log.warning("MPPS flags its order", instance=uid, order=key, reason=flag)
+                found.setdefault(flag, []).append(key)
+    for reason, orders in found.items():
+        uid = performed.sop_instance_uid
+        log.warning("MPPS wants a look", instance=uid, reason=reason, orders=orders)

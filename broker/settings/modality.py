@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, timedelta, tzinfo
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from broker.settings.tls import DicomTls
 from broker.settings.values import (
@@ -132,7 +133,16 @@ class Dicom(Section):
         return Directory(tuple(entries), self.rules, any_case=any_case, site=site, testers=testers)
 
 
-CodeString = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")]  # VR CS
+def _modality(value: str) -> str:
+    if not re.fullmatch(r"[A-Z0-9_]{1,16}", value):
+        raise ValueError(
+            f"'{value}' is no modality (PS3.3 C.7.3.1.1.1): a code as CT, in upper case, "
+            "without blanks"
+        )
+    return value
+
+
+ModalityCode = Annotated[str, AfterValidator(_modality)]
 
 
 class Mpps(Section):
@@ -149,9 +159,9 @@ class Mpps(Section):
     window: Duration = timedelta(hours=12)
     reasons: dict[str, Ending] = Field(default_factory=dict)
     ends_within: Duration = timedelta(hours=24)
-    ends_within_of: dict[CodeString, Duration] = Field(default_factory=dict)
+    ends_within_of: dict[ModalityCode, Duration] = Field(default_factory=dict)
     never_ended: NeverEnded = NeverEnded.FLAG
-    done_after: dict[CodeString, Duration] = Field(default_factory=dict)
+    done_after: dict[ModalityCode, Duration] = Field(default_factory=dict)
 
     @property
     def rules(self) -> ExamRules:

@@ -80,6 +80,11 @@ def boxes(to: str, *, limit: int) -> Call[list[tuple[str, float]]]:
     return Call(words, _scored)
 
 
+def is_taken(to: str, box: str) -> Call[bool]:
+    """Tell whether a worker has a mailbox in its hand: its head is on its way, or about to be."""
+    return Call(("EXISTS", keys.lease(to, box)), bool)
+
+
 def troubles(to: str) -> Call[dict[str, Trouble]]:
     """Give what went wrong with the heads of mailboxes."""
     return Call(("HGETALL", keys.troubles(to)), lambda reply: _by_name(reply, Trouble))

@@ -101,7 +101,9 @@ class Dispatcher:
             nudge()
         elif name not in self._strangers:
             self._strangers.add(name)
-            log.warning("messages for a destination that is not configured; they wait", ris=name)
+            log.warning(
+                "messages for a destination that is not configured; they wait", destination=name
+            )
 
     def _sweep(self) -> None:
         """Wake-ups and jobs may be lost, and workers die: look for what is due and nobody sends."""
@@ -109,6 +111,8 @@ class Dispatcher:
         longest = {"longest_ms": int(pace.longest_s * 1000), "lease_ms": int(pace.lease_s * 1000)}
         for name, nudge in self._nudges.items():
             if late := self._store.run(outbox.sooner(name, now_ms=now_ms, **longest)):
-                log.warning("messages were put off by a clock that was ahead", ris=name, late=late)
+                log.warning(
+                    "messages were put off by a clock that was ahead", destination=name, late=late
+                )
             if self._store.run(outbox.dirty(name, now_ms=now_ms, limit=1)):
                 nudge()

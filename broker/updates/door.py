@@ -118,7 +118,7 @@ def _send(
         except StopRequested:
             break
         except StoreUnavailable as away:
-            log.warning("store unavailable, waiting for it", ris=to.name, why=str(away))
+            log.warning("store unavailable, waiting for it", destination=to.name, why=str(away))
         _listen_for_stop(stop)  # RQ's handlers belong to the worker that has ended
         stop.wait(pace.store_away_s)
     drain.close()

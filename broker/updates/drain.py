@@ -74,7 +74,9 @@ class Drain:
         try:
             self._drain(time.monotonic() + self._pace.drain_s)
         except StoreUnavailable as away:
-            log.warning("store unavailable while sending", ris=self._ris.name, why=str(away))
+            log.warning(
+                "store unavailable while sending", destination=self._ris.name, why=str(away)
+            )
 
     def close(self) -> None:
         """Close the connection to the destination."""
@@ -114,7 +116,12 @@ class Drain:
             self._unreachable += 1
             pause_s = self._pace.knock_s(self._unreachable, random.random)
             self._not_before = time.monotonic() + pause_s
-            log.warning("ris unreachable", ris=self._ris.name, why=str(away), again_in_s=pause_s)
+            log.warning(
+                "destination unreachable",
+                destination=self._ris.name,
+                why=str(away),
+                again_in_s=pause_s,
+            )
             self._away_since = self._away_since or time.time()
             said = Away(self._away_since, str(away))
             self._store.run(destinations.note_away(self._ris.name, said))
@@ -138,7 +145,7 @@ class Drain:
                 if hand.is_through:
                     hand.settle(self._whose_turn())
         except LeaseLost:
-            log.warning("order left to another worker", ris=self._ris.name)
+            log.warning("order left to another worker", destination=self._ris.name)
         self._turns.extendleft(reversed(hand.emptied()))
 
     def _whose_turn(self) -> list[str]:
@@ -166,7 +173,7 @@ class Drain:
         say(
             "status message sent" if event.kind == "hl7" else "mpps sent on",
             verdict=outcome.verdict.value,
-            ris=self._ris.name,
+            destination=self._ris.name,
             control_id=event.control_id,
             cause=outcome.cause,
             took_ms=round(took_s * 1000, 1),

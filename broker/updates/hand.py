@@ -67,7 +67,7 @@ class Hand:
             turn = self._turns.popleft()
             if turn.event is not None:
                 return turn.event, turn.trouble
-            log.error("event unreadable", ris=self._ris)
+            log.error("event unreadable", destination=self._ris)
             self._go_on(self._store.run(outbox.bury(self._ris, turn.box, self._token)))
         return None
 
@@ -128,4 +128,4 @@ class Hand:
     def _go_on(self, settled: Settled) -> None:
         self._turns.extendleft(reversed(settled.ours))
         for _ in settled.lost:
-            log.warning("order left to another worker", ris=self._ris)
+            log.warning("order left to another worker", destination=self._ris)

@@ -22,7 +22,7 @@ class UpdatesMetrics:
         self.registry = CollectorRegistry()
         self._verdicts = Bounded(30)
         self._sent = self._counter(
-            "sent", "Tries to send a status message, by verdict", ("ris", "verdict")
+            "sent", "Tries to send a status message, by verdict", ("destination", "verdict")
         )
         self._send_seconds = Histogram(
             "broker_updates_send_seconds",
@@ -30,7 +30,9 @@ class UpdatesMetrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._parked = self._counter("parked", "Status messages put aside for people", ("ris",))
+        self._parked = self._counter(
+            "parked", "Status messages put aside for people", ("destination",)
+        )
         self._removed = self._counter("removed", "Records that outlived their time", ("what",))
         self._kept = self._counter(
             "kept_in_progress",
@@ -43,20 +45,22 @@ class UpdatesMetrics:
             ("reason",),
             registry=self.registry,
         )
-        self._retries = self._counter("retries", "Status messages to be sent again", ("ris",))
+        self._retries = self._counter(
+            "retries", "Status messages to be sent again", ("destination",)
+        )
 
-    def sent(self, ris: str, verdict: str, seconds: float) -> None:
-        """Count one try; `ris` is a configured name, `verdict` one of our fixed words."""
-        self._sent.labels(ris, self._verdicts(verdict)).inc()
+    def sent(self, destination: str, verdict: str, seconds: float) -> None:
+        """Count one try; `destination` is a configured name, `verdict` one of our fixed words."""
+        self._sent.labels(destination, self._verdicts(verdict)).inc()
         self._send_seconds.observe(seconds)
 
-    def parked(self, ris: str) -> None:
+    def parked(self, destination: str) -> None:
         """Count a message that went to the dead letters."""
-        self._parked.labels(ris).inc()
+        self._parked.labels(destination).inc()
 
-    def retry(self, ris: str) -> None:
+    def retry(self, destination: str) -> None:
         """Count a message that will be sent again."""
-        self._retries.labels(ris).inc()
+        self._retries.labels(destination).inc()
 
     def removed(self, what: str, count: int) -> None:
         """Count what retention has removed; `what` is one of its fixed words."""

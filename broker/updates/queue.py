@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from threading import Event as Flag
 from types import FrameType
@@ -118,8 +119,16 @@ class BrokerWorker(SimpleWorker):
         """Register. RQ's log handlers and its remote control (pubsub) are left out."""
         for name in ("rq.worker", "rq.job", "rq.queue"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        self._bury_the_dead()
         self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(WorkerStatus.STARTED)
+
+    def _bury_the_dead(self) -> None:
+        """Take workers off the list of `rq info` that were killed on this machine."""
+        here, mine = self.queues[0], self.pid
+        for other in SimpleWorker.all(queue=here, job_class=BrokerJob, queue_class=BrokerQueue):
+            if other.hostname == self.hostname and (other.pid == mine or not _lives(other.pid)):
+                other.register_death()  # type: ignore[no-untyped-call]
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """Tell of a job that failed. RQ would log the error's words, which may be a patient's."""
@@ -139,3 +148,16 @@ class BrokerWorker(SimpleWorker):
         """Run jobs until told to stop, or until RQ gives up; raises StoreUnavailable."""
         with engine.reached():
             self.work(logging_level="WARNING")
+
+
+def _lives(pid: int | None) -> bool:
+    """Tell whether there is such a process."""
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

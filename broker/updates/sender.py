@@ -55,6 +55,7 @@ class Line:
         self._socket: socket.socket | None = None
         self._deframer = Deframer(MAX_ANSWER_BYTES)
         self._blocks: deque[Block | Oversize] = deque()
+        self._junk = 0
         self._judged: deque[str] = deque(maxlen=32)
 
     def connect(self) -> None:
@@ -110,6 +111,7 @@ class Line:
     ) -> Acknowledgement:
         if self._socket is None:
             raise NoAnswer("not connected")
+        self._junk = self._deframer.unframed
         self._socket.settimeout(WRITE_DEADLINE_S)
         self._socket.sendall(frame(payload))
         deadline = time.monotonic() + self._ris.ack_timeout_s
@@ -131,6 +133,8 @@ class Line:
             data = connection.recv(READ_BYTES)
         except TimeoutError:
             self._blocks += self._deframer.idle()
+            if not self._blocks and self._deframer.unframed > self._junk:
+                raise NoAnswer("answer is in no MLLP block (VT, FS, CR)", NONSENSE) from None
             return
         if not data:
             self._blocks += self._deframer.eof()
@@ -142,7 +146,7 @@ class Line:
         """An application answer may follow the accept answer that we judged; others are wrong."""
         if answer.control_id.strip() not in self._judged:
             raise NoAnswer("acknowledgement of another message (MSA-2)", WRONG_ID)
-        log.warning("second answer ignored", ris=self._ris.name, code=answer.code[:2])
+        log.warning("second answer ignored", destination=self._ris.name, code=answer.code[:2])
 
     def _judgement(self, answer: Acknowledgement) -> Outcome:
         verdict = self._ris.verdict(answer.code, answer.condition)

@@ -77,16 +77,21 @@ def advanced(
     people: People = NOBODY,
     reasons: Mapping[str, Ending] = REASONS,
 ) -> Order:
-    """Record a performed step with the scheduled steps that it refers to."""
-    mine = {(r.procedure, r.step) for r in performed.references if r.order == order.key}
+    """Record a performed step with the scheduled steps that it refers to.
+
+    What a person has said himself to be of an order does not contradict it.
+    """
+    named = [r for r in performed.references if r.order == order.key]
+    mine = {(r.procedure, r.step) for r in named}
     if not mine:
         return order
     ending = ending_of(performed, reasons)
     after = order.with_steps(
         lambda p, step: _performed(step, performed, ending) if (p.id, step.id) in mine else step
     )
-    flags = dict.fromkeys((*order.flags, *_doubts(order, performed, people)))
-    return after.altered(flags=tuple(flags))
+    judged = any(r.evidence.startswith(BY_HAND) for r in named)
+    doubts = () if judged else _doubts(order, performed, people)
+    return after.altered(flags=tuple(dict.fromkeys((*order.flags, *doubts))))
 
 
 def doubted(performed: Performed, known: Known) -> Performed:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydicom.charset import python_encoding
+from pydicom.charset import STAND_ALONE_ENCODINGS, python_encoding
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR
 from pydicom.valuerep import validate_value
@@ -25,6 +26,7 @@ HIDDEN = (
 """Steps that a scanner has no more, or not yet, anything to do with."""
 MAX_ANSWERS = 5000
 IDENTITY = RANKED | {"PatientName", "PatientBirthDate", "PatientSex"}
+_MODALITY = re.compile(r"[A-Z0-9_*?]{1,16}")
 SHORTENED_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
@@ -94,6 +96,20 @@ def _charset(value: str) -> str:
     for term in value.split("\\"):
         if term and term not in python_encoding:
             raise ValueError(f"'{term}' is no defined term of (0008,0005), as ISO_IR 100 is")
+    alone = [term for term in value.split("\\") if term in STAND_ALONE_ENCODINGS]
+    if alone and value != alone[0]:
+        raise ValueError(
+            f"'{alone[0]}' stands alone (PS3.3 C.12.1.1.2): say only that, or only the others"
+        )
+    return value
+
+
+def _modality(value: str) -> str:
+    if not _MODALITY.fullmatch(value):
+        raise ValueError(
+            f"'{value}' is no modality (PS3.3 C.7.3.1.1.1): a code as CT, without blanks, in upper "
+            "case; * and ? stand for others"
+        )
     return value
 
 
@@ -132,7 +148,7 @@ class Rules(BaseModel):
 
     stations: tuple[str, ...] = ()
     own_station: bool = False
-    modalities: tuple[str, ...] = ()
+    modalities: tuple[Annotated[str, AfterValidator(_modality)], ...] = ()
     locations: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     hide: tuple[StepStatus, ...] = HIDDEN

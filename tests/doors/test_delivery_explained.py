@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker.cli import run_command
+from broker.mapping.loading import load
 from broker.mapping.text.document import Complaints
 from broker.probe.orders import orm_o01
 from broker.probe.ris import Answer, Sink
@@ -20,6 +21,7 @@ from broker.settings import Settings
 from broker.settings.updates import ANSWERS
 from broker.store import dead, outbox
 from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, until
+from tests.houses import few_mappings
 from tests.updates.pacs import Pacs, pacs
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -65,6 +67,16 @@ def test_the_configuration_of_the_documentation_is_valid(tmp_path: Path) -> None
     assert [each.name for each in settings.destinations] == ["ris", "south", "pacs"]
     assert settings.ris[0].verdict("AE", "204") == "park"
     assert settings.ris[0].verdict("AE", "207") == "retry"
+
+
+def test_a_mapping_of_its_own_names_the_ris_in_msh_5_and_6(tmp_path: Path) -> None:
+    [said] = re.findall(r"^```yaml delivery-mapping\n(.*?)^```", DOC, re.MULTILINE | re.DOTALL)
+    folder = few_mappings(tmp_path / "mappings")
+    (folder / "status-ris.yaml").write_text(said, encoding="utf-8")
+    outbound = load(folder).outbound["status-ris"]
+    event = {"PerformedProcedureStepStatus": "COMPLETED", "AccessionNumber": "A1"}
+    header = outbound.render(event, control_id="1", now=NOW).split("\r")[0].split("|")
+    assert (header[4], header[5], header[8]) == ("KESTREL", "NORTH", "ORM^O01")
 
 
 def test_the_table_of_answers_is_that_of_the_program() -> None:

@@ -97,7 +97,7 @@ def test_an_order_is_followed_through_all_doors_without_its_patient(
     assert code == 0, complaint
     until(
         lambda: (
-            {"AA", "AE, to `broker dead`"}
+            {"AA", "AE: waits in `broker dead`"}
             <= {m["outcome"] for m in moments(command, order.accession)}
         ),
         "both answers",
@@ -108,6 +108,7 @@ def test_an_order_is_followed_through_all_doors_without_its_patient(
     found = moments(command, order.accession)
     assert [each["at"] for each in found] == sorted(each["at"] for each in found)
     told = {each["what"].split(",")[0]: each for each in found}
+    assert [each["outcome"] for each in found].count("AE: waits in `broker dead`") == 1
     assert found[0]["door"] == "orders"
     assert found[0]["outcome"] == "applied, AA"
     assert found[0]["what"].startswith("ORM^O01 ")

@@ -190,3 +190,26 @@ def test_a_network_that_is_none_is_told_at_its_place(written):
     )
     assert complaint.partition("broker.yaml:")[2].startswith("3:")
     assert "10.1.0.0/16" in complaint
+
+
+def test_a_charset_that_stands_alone_has_no_other_beside_it(written):
+    said = "dicom: {aes: [{title: CT1, charset: 'ISO_IR 192\\ISO 2022 IR 87'}]}\n"
+    [complaint] = complaints(written(said))
+    assert ":1:" in complaint
+    assert "'ISO_IR 192' stands alone" in complaint
+    Settings.load(written("dicom: {aes: [{title: CT1, charset: '\\ISO 2022 IR 87'}]}\n"), {})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "dicom: {aes: [{title: CT1, modalities: [MR, C T]}]}",
+        "dicom: {rules: {modalities: [ct]}}",
+        "mpps: {done_after: {C T: 2h}}",
+        "mpps: {ends_within_of: {ct: 2h}}",
+    ],
+)
+def test_a_modality_is_a_code_without_blanks_in_upper_case(written, said):
+    [complaint] = complaints(written(f"{said}\n"))
+    assert ":1:" in complaint
+    assert "is no modality (PS3.3 C.7.3.1.1.1): a code as CT" in complaint

@@ -69,6 +69,26 @@ def test_names_and_texts_are_escaped_and_reordered(bundle: Bundle) -> None:
     assert request.field(4) == "X1^CT \\F\\ head\\.br\\plain^L"
 
 
+def test_an_attribute_with_several_values_is_a_field_with_repetitions(bundle: Bundle) -> None:
+    text = rendered(bundle, PerformedStationName=["CT", "ROOM^1"])
+    assert fields(text, "OBX-5") == ["CT~ROOM\\S\\1"]
+    text = rendered(bundle, PerformedStationAETitle=["CT1", "CT2"])
+    assert fields(text, "OBR-21") == ["CT1~CT2"]
+
+
+def test_every_group_of_a_name_is_a_repetition_from_2_5_1_on(bundle: Bundle) -> None:
+    name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    for mapping in ("status-omg", "status-omi", "status-oru"):
+        text = bundle.outbound[mapping].render(
+            EVENT | {"PatientName": name}, control_id="B1", now=NOW
+        )
+        assert fields(text, "PID-5") == [
+            "Yamada^Tarou^^^^^L^A~山田^太郎^^^^^L^I~やまだ^たろう^^^^^L^P"
+        ]
+        assert judged(text) == ()
+    assert fields(rendered(bundle, PatientName=name), "PID-5") == ["Yamada^Tarou"]
+
+
 def test_the_header_says_what_and_when(bundle: Bundle) -> None:
     header = parse(rendered(bundle)).first("MSH")
     assert header is not None

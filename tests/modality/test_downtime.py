@@ -12,6 +12,7 @@ import pytest
 from broker.probe.orders import Envelope, Order, Patient, orm_o01
 from broker.store import archive
 from broker.worklist.downtime import ORDERED_SINCE, OTHER_STUDY
+from broker.worklist.performing import OTHER_ACCESSION
 from broker.worklist.records import TYPED
 from tests.modality.conftest import Command
 from tests.modality.hospital import Hospital, Modality, new_order, new_uid
@@ -143,6 +144,7 @@ def test_an_order_that_comes_under_another_number_after_the_exam_is_reconciled(
     assert [r.order for r in done.references] == [f"NORTH|{real.accession}"]
     assert done.exceptions == ()
     assert OTHER_STUDY in hospital.stored(real).flags
+    assert OTHER_ACCESSION not in hospital.stored(real).flags, "a person has just said whose it is"
     assert json.loads(broker("show", hand.accession, "--json")[1] or "[]") == []
     assert broker(*reconcile, *WHY)[0] == 1
 

@@ -96,6 +96,13 @@ def test_find_prints_a_line_per_item(peer: Any) -> None:
     assert result.stdout.split("\t")[1:3] == ["Müller^Jörg", "P1"]
 
 
+@pytest.mark.parametrize("day", ["20261331", "today-", "-", "2026", "20260101-20261301"])
+def test_find_asks_for_no_day_that_is_none(peer: Any, day: str) -> None:
+    result = probe("find", "--to", peer.address, "--date", day)
+    assert result.exit_code == 2
+    assert f"'{day}' is no day" in result.stderr
+
+
 def test_find_prints_json(peer: Any, item: dict[str, Any]) -> None:
     result = probe("find", "--to", peer.address, "--json", "--patient-name", "M*")
     assert json.loads(result.stdout) == [item]

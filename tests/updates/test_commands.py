@@ -77,7 +77,7 @@ def test_an_empty_outbox_is_no_finding(broker: Command) -> None:
 
 
 def test_what_waits_is_listed_by_destination_and_order_without_patient_data(
-    broker: Command, as_json: Any, report: Reports
+    broker: Command, as_json: Any, report: Reports, store: Store
 ) -> None:
     ids = report("NORTH|A1", how_many=2)
     report("NORTH|A2", "south")
@@ -88,6 +88,10 @@ def test_what_waits_is_listed_by_destination_and_order_without_patient_data(
     assert (order["order"], order["attempts"], order["cause"]) == ("NORTH|A1", 0, "")
     assert [each["id"] for each in order["messages"]] == ids
     assert "Müller" not in broker("outbox", "list")[1]
+    take(store, "worker", order="NORTH|A1", ris="ris")
+    [order] = as_json("outbox", "list", "--to", "ris")[1][0]["waiting"]
+    assert (order["attempts"], order["in_flight"]) == (1, True)
+    assert "on its way" in broker("outbox", "list")[1]
     code, [only] = as_json("outbox", "list", "--to", "south")
     assert only["to"] == "south"
 

@@ -319,6 +319,34 @@ def _accept_then_answer(listener: socket.socket, got: list[bytes]) -> None:
                 late = frame(head + b"AA|" + control_id + b"\r")
 
 
+@pytest.mark.parametrize(
+    "junk", [b"HTTP/1.1 400 Bad Request", b"MSH|^~\\&|RIS|H|BROKER|H|2026||ACK|1|P|2.3.1\rMSA|AA|"]
+)
+def test_an_answer_outside_of_a_block_is_nonsense_at_once_and_no_silence(
+    drain: Job, store: Store, report: Reports, junk: bytes
+) -> None:
+    report()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answering = threading.Thread(target=_answer_with, args=(listener, junk))
+        answering.start()
+        target = ris(Address("127.0.0.1", listener.getsockname()[1]), ack_timeout_s=60)
+        job = drain(target)
+        job()
+        job.close()
+        answering.join()
+    trouble = store.run(destinations.troubles("ris"))["H|A1"]
+    assert trouble.cause == "answer is in no MLLP block (VT, FS, CR)"
+
+
+def _answer_with(listener: socket.socket, junk: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(2**16)
+        connection.sendall(junk)
+        while connection.recv(2**16):
+            pass
+
+
 def test_an_answer_in_pieces_with_a_lone_end_byte_is_read(
     drain: Job, store: Store, report: Reports
 ) -> None:

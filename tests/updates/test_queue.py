@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
 import pytest
+from rq import SimpleWorker
 
 from broker.store import engine
 from broker.store.executors import Store, StoreUnavailable
@@ -58,6 +60,21 @@ def test_a_finished_nudge_leaves_no_job_behind(queue: BrokerQueue) -> None:
     queue.nudge(timeout_s=5)
     run_all(queue)
     assert queue.connection.keys("*:job:*") == []
+
+
+def test_a_worker_that_was_killed_is_not_listed_beside_its_successor(queue: BrokerQueue) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    killed = BrokerWorker(queue, {}, Flag())
+    killed.pid = ended.pid
+    killed.register_birth()
+    elsewhere = BrokerWorker(queue, {}, Flag())
+    elsewhere.pid, elsewhere.hostname = ended.pid, "another-machine"
+    elsewhere.register_birth()
+    worker = BrokerWorker(queue, {}, Flag())
+    worker.bootstrap()
+    listed = {each.name for each in SimpleWorker.all(queue=queue, queue_class=BrokerQueue)}
+    assert listed == {elsewhere.name, worker.name}
 
 
 def test_a_function_that_is_not_ours_is_not_run(queue: BrokerQueue, tmp_path: Path) -> None:

@@ -16,14 +16,15 @@ from pydicom.datadict import keyword_dict
 
 from broker.hl7.labels import UNTRANSPORTABLE, chosen, codec_of
 from broker.hl7.message import NULL
-from broker.hl7.writing import Component, FieldValue, Line, write, written
+from broker.hl7.writing import Component, FieldValue, Line, Repeated, write, written
 from broker.mapping.compiling.compiler import Compiler
 from broker.mapping.compiling.tabulating import add_tables
 from broker.mapping.files.overlaying import Layered
 from broker.mapping.files.rules import OutboundFile
+from broker.mapping.language.syntax import Name
 from broker.mapping.standards.dictionaries import path_mistake
 from broker.mapping.text.nodes import Node
-from broker.mapping.values.evaluation import Closure, Evaluation
+from broker.mapping.values.evaluation import Closure, Evaluation, Value, one
 
 OUTBOUND_NAMES = frozenset({"now", "today", "control_id"})
 FIELD = re.compile(
@@ -72,7 +73,7 @@ class Part:
 
     def of(self, evaluation: Evaluation) -> dict[int, FieldValue]:
         """Give the fields, {} where the event says nothing of the segment."""
-        fields: dict[int, list[Component]] = {}
+        fields: dict[int, list[Component] | Repeated] = {}
         said = False
         for line in self.lines:
             value = line.constant if line.read is None else line.read(evaluation)
@@ -147,7 +148,7 @@ def _parts(lines: Iterable[Filled]) -> Iterator[Part]:
         fields = sorted_.setdefault(line.place.segment, {})
         fields.setdefault(line.place.field, []).append(line)
     for segment, fields in sorted_.items():
-        constant: dict[int, list[Component]] = {}
+        constant: dict[int, list[Component] | Repeated] = {}
         for line in chain(*fields.values()):
             fixed = all(each.read is None for each in fields[line.place.field])
             if fixed and line.constant and line.constant != NULL:
@@ -178,8 +179,15 @@ def _letter(letter: str, codec: str) -> str:
     return "?"
 
 
-def _put(fields: dict[int, list[Component]], place: Place, value: Any) -> None:
+def _put(fields: dict[int, list[Component] | Repeated], place: Place, value: Any) -> None:
+    if isinstance(value, Repeated):
+        if not (place.component or place.subcomponent):
+            fields[place.field] = value
+            return
+        value = one(list(value))
     components = fields.setdefault(place.field, [])
+    if isinstance(components, Repeated):
+        return
     if not place.component:
         components[:] = [str(each) for each in value] if isinstance(value, list) else [str(value)]
         return
@@ -215,8 +223,8 @@ def compile_outbound(file: OutboundFile, layered: Layered) -> tuple[Outbound, Co
         elif rule.from_ is None:
             fields.append(Filled(place, None, rule.const or ""))
         else:
-            closure, _ = compiler.expression(node.at(["from"]), scope)
-            fields.append(Filled(place, closure))
+            closure, tree = compiler.expression(node.at(["from"]), scope)
+            fields.append(Filled(place, _repeating(closure) if isinstance(tree, Name) else closure))
     for line in fields:
         if line.place == Place("MSH", 18):
             _judge_charset(compiler, root.at(["fields", "MSH-18"]), line.constant)
@@ -225,6 +233,16 @@ def compile_outbound(file: OutboundFile, layered: Layered) -> tuple[Outbound, Co
     parts = tuple(_parts(fields))
     outbound = Outbound(file.mapping, message, file.version, tuple(fields), parts, codec)
     return outbound, compiler
+
+
+def _repeating(closure: Closure) -> Closure:
+    """Give the values of one attribute, where it has several, as the repetitions of a field."""
+
+    def read(evaluation: Evaluation) -> Value:
+        value = closure(evaluation)
+        return Repeated(value) if isinstance(value, list) else value
+
+    return read
 
 
 def _judge_charset(compiler: Compiler, node: Node, said: str) -> None:

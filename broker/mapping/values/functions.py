@@ -381,6 +381,13 @@ LIST = (
         "ROE, ANN, , , ",
     ),
     _text(
+        "xpns",
+        names.person_repetitions,
+        "PN to XPN with all its groups, a repetition each, for messages that go out.",
+        "ROE\\S\\ANN",
+        "ROE, ANN, , , ",
+    ),
+    _text(
         "xcn",
         names.clinician_parts,
         "PN to XCN, for messages that go out.",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from broker.hl7.message import NULL, Repetition
+from broker.hl7.writing import Repeated
 from broker.mapping.values.evaluation import Evaluation, Value
 from broker.mapping.values.texts import INVISIBLE
 
@@ -13,7 +14,7 @@ PERSON = frozenset({"XPN", "PN"})
 CLINICIAN = frozenset({"XCN", "CN", "CNN"})
 NESTED_CLINICIAN = frozenset({"NDL", "CM", "CM_NDL"})
 GROUP_LENGTH = 64
-IDEOGRAPHIC, PHONETIC = "I", "P"
+ALPHABETIC, IDEOGRAPHIC, PHONETIC = "A", "I", "P"
 SCRIPTS = frozenset({IDEOGRAPHIC, PHONETIC})
 NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f^=\\]+")
 PADDING = [""] * 8
@@ -134,6 +135,18 @@ def person_parts(_: Evaluation, text: str) -> list[str]:
         if group.strip("^ "):
             return [*_swapped(group), *(["", "L", script] if script else [])]
     return _swapped("")
+
+
+def person_repetitions(_: Evaluation, text: str) -> Value:
+    """PN to XPN, a repetition for each of its groups, with XPN.8 (table 0465) where it has several.
+
+    A name that has its alphabetic group only goes out as it does from `person_parts`.
+    """
+    scripts = zip((ALPHABETIC, IDEOGRAPHIC, PHONETIC), text.split("="), strict=False)
+    groups = [(script, group) for script, group in scripts if group.strip("^ ")]
+    if len(groups) < 2:
+        return person_parts(_, text)
+    return Repeated([*_swapped(group), "", "L", script] for script, group in groups)
 
 
 def clinician_parts(_: Evaluation, text: str) -> list[str]:

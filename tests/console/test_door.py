@@ -122,7 +122,7 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
         "broker_store_open_steps 0.0",
         "broker_store_archive_messages 0.0",
         "broker_store_archive_bytes 0.0",
-        'broker_updates_pending{ris="ris"} 1.0',
+        'broker_updates_pending{destination="ris"} 1.0',
         'broker_updates_pending{ris="pacs"} 0.0',
         "broker_updates_dead_letters 0.0",
         'broker_updates_paused{ris="pacs"} 0.0',

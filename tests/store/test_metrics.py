@@ -122,10 +122,10 @@ def test_every_door_counts_what_it_is_told() -> None:
         'broker_modality_mpps_total{operation="N-SET",status="0110"} 1.0',
         'broker_modality_associations_total{outcome="accepted"} 1.0',
         "broker_modality_echo_total 1.0",
-        'broker_updates_sent_total{ris="ris",verdict="done"} 1.0',
+        'broker_updates_sent_total{destination="ris",verdict="done"} 1.0',
         "broker_updates_send_seconds_count 1.0",
-        'broker_updates_parked_total{ris="ris"} 1.0',
-        'broker_updates_retries_total{ris="ris"} 1.0',
+        'broker_updates_parked_total{destination="ris"} 1.0',
+        'broker_updates_retries_total{destination="ris"} 1.0',
     ):
         assert line in lines
 
@@ -149,7 +149,7 @@ def test_a_worker_publishes_once_and_hears_when_it_cannot(own_server: EmbeddedSe
     store, updates = Store(own_server.url), UpdatesMetrics()
     updates.retry("ris")
     metrics.publish_once(store, updates.registry, "updates:1@here")
-    assert 'broker_updates_retries_total{ris="ris"} 1.0' in metrics.exposition(
+    assert 'broker_updates_retries_total{destination="ris"} 1.0' in metrics.exposition(
         store.run(metrics.published()).values()
     )
     own_server.stop()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from broker.store.call import Call, Word
+from broker.store.call import Call, Script, Word
 from broker.store.clients import client
 from broker.store.line import ANSWER_S, CONNECT_S, Line, Unsafe, see_safe
 from broker.store.sentinels import awaited, group_of
@@ -53,6 +53,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.redis: Any = client(url, **_ONE_SHORT_TRY)
         self._group = group_of(url)
+        self._scripts: set[Script] = set()
         self.shortfalls = 0
         """How often too few replicas had what was to be promised."""
 
@@ -67,6 +68,40 @@ class Store:
             self.shortfalls += isinstance(error, Unsafe)
             raise _judged(error) from error
         return call.read(reply)
+
+    def run_all(self, calls: Sequence[Call[T]]) -> list[T | Exception]:
+        """Run calls in this order in one round trip: what each gives, or the error in its place.
+
+        Raises StoreUnavailable when none of them was answered.
+        """
+        if not calls:
+            return []
+        promised = any(call.promised for call in calls)
+        scripts = {call.script: None for call in calls if call.script} if len(calls) > 1 else {}
+        try:
+            # Asked for after the others, a script that the server lacks would be out of turn.
+            for each in scripts.keys() - self._scripts:
+                self.redis.execute_command("SCRIPT", "LOAD", each.text)
+                self._scripts.add(each)
+            replies = self._asked_all([call.command() for call in calls], promised)
+            if unknown := [n for n, reply in enumerate(replies) if _no_script(reply)]:
+                again = [calls[n].command(whole_script=True) for n in unknown]
+                for n, reply in zip(unknown, self._asked_all(again, promised), strict=True):
+                    replies[n] = reply
+        except RedisError as error:
+            self.shortfalls += isinstance(error, Unsafe) and len(calls)
+            raise _judged(error) from error
+        return list(map(_outcome, calls, replies))
+
+    def _asked_all(self, commands: Sequence[tuple[Word, ...]], promised: bool) -> list[Any]:
+        pipe = self.redis.pipeline(transaction=False)
+        waiting = awaited(self._group) if promised and self._group else ()
+        for command in (*commands, *waiting):
+            pipe.execute_command(*command)
+        replies: list[Any] = pipe.execute(raise_on_error=False)
+        if self._group and waiting:
+            see_safe(replies[len(commands) :], self._group)
+        return replies[: len(commands)]
 
     def _asked(self, call: Call[Any], command: tuple[Word, ...]) -> Any:
         if self._group is None or not call.promised:
@@ -136,7 +171,8 @@ class AsyncStore:
 
 
 def _no_script(reply: Any) -> bool:
-    return isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT")
+    named = isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT")
+    return named or isinstance(reply, NoScriptError)
 
 
 def _outcome(call: Call[T], reply: Any) -> T | Exception:

@@ -7,9 +7,10 @@ import zlib
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
-from broker.store import archive, dead, held, keys, outbox, recall, refused, stored
+from broker.store import archive, dead, destinations, held, keys, outbox, recall, refused, stored
 from broker.store.call import Call, pairs, script
 from broker.store.executors import Store
 from broker.store.indexing import scanned
@@ -211,6 +212,11 @@ def _messages(store: Store, names: Sequence[str]) -> list[Body | None]:
     return bodies
 
 
+def _pauses(store: Store, names: Sequence[str]) -> list[Body | None]:
+    paused = store.run(destinations.paused())
+    return [{"pause": asdict(paused[name])} if name in paused else None for name in names]
+
+
 def _given(store: Store, _names: Sequence[str]) -> list[Body | None]:
     (raw,) = _raw(store, [keys.GIVEN])
     return [{"count": int(raw[stored.REVISION_LENGTH :])} if raw else None]
@@ -227,6 +233,7 @@ def _alias(name: str) -> str:
 
 _orders: Callable[[bytes], Order] = stored.order
 KINDS: Final = (
+    Kind("pause", lambda store, _names: store.run(destinations.paused()), _pauses),
     Kind("numbers given", lambda _store, _names: ["accession"], _given),
     Kind("order", _keyed("order"), _records(keys.order, _orders, keys.CLOSED, keys.UNPERFORMED)),
     Kind("patient", _keyed("patient"), _records(keys.patient, stored.patient, keys.IDLE)),

@@ -6,18 +6,20 @@ import hashlib
 import json
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeVar
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from broker.store import archive, dead, held, keys, outbox, reads, recall, refused
+from broker.store import archive, dead, destinations, held, keys, outbox, reads, recall, refused
 from broker.store.call import Call, texts
-from broker.store.commit import Change, Commit, Committed, Conflict, Guard, MppsChange, Repeat
+from broker.store.commit import Change, Commit, Conflict, Guard, MppsChange, Repeat
 from broker.store.commit import commit as committing
+from broker.store.destinations import Pause
 from broker.store.executors import Store
 from broker.store.exporting import KINDS, OF_IMPORT
 from broker.store.portable import Body, Checked, Line
@@ -25,15 +27,16 @@ from broker.worklist.finding import Identifier, Known, Wanted, identifiers
 from broker.worklist.mpps import Performed
 from broker.worklist.records import Order, Patient
 
-T = TypeVar("T")
 SLICE: Final = 100
+"""Records that are read together, and written together: one sync to disk for all of them."""
+MOST_BYTES: Final = 4 * 2**20
 OUT_OF_TURN: Final = "equal or smaller"
 """What Redis says of an ID that is not behind all others of its stream; nothing was written."""
 REMEMBERED_S: Final = 86_400
 """How long a message that has no key is known to be imported, should the import be repeated."""
 SAME_PERSON: Final = ("PatientName", "PatientBirthDate", "PatientSex")
 ORDER: Final = ("patient", *(k.name for k in KINDS if k.name != "patient"), "message")
-"""An order after its patient, a status message after its order."""
+"""An order after its patient, a status message after its order and the pause of its RIS."""
 
 
 class Became(StrEnum):
@@ -61,7 +64,20 @@ class Report:
     conflicts: list[Conflicting] = field(default_factory=list)
 
 
-Judged = tuple[Became, Commit | None]
+@dataclass(frozen=True)
+class Writing:
+    """What is to be written of one record: of its calls the first says what became of it.
+
+    `place` is that of a message in the archive; the calls are made for it, or another one.
+    """
+
+    calls: Callable[[str], tuple[Call[Any], ...]]
+    place: str = ""
+
+
+Judged = tuple[Became, Writing | None]
+Judging = Generator[Call[Any], Any, Judged]
+"""Judges a record: asks the store by yielding calls, and gives what is to be written."""
 
 
 class Differs(Exception):
@@ -94,6 +110,10 @@ class Import:
         self._store, self._file, self._ris, self._now = store, file, ris, now
         self._overwrite, self._rehearsal = overwrite, rehearsal
         self._strangers: set[str] = set()
+        self._numbers: dict[Identifier, Order] = {}
+        """Of the orders that are taken together: the store does not know them yet."""
+        self._full = False
+        """Whether a message of those taken together has a place at the end: so have all after."""
         self.report = Report()
 
     def run(self, seen: Callable[[int], None]) -> Report:
@@ -102,29 +122,67 @@ class Import:
             names = list(self._file.places.get(kind, ()))
             if kind == "message":
                 names.sort(key=recall.place)
-            for at in range(0, len(names), SLICE):
-                for line in self._file.lines(kind, names[at : at + SLICE]):
-                    self._take(line)
-                seen(len(names[at : at + SLICE]))
+            for lines in _some(self._file.lines(kind, names)):
+                self._take(lines)
+                seen(len(lines))
         return self.report
 
-    def _take(self, line: Line) -> None:
-        judged = getattr(self, f"_{line.kind.replace(' ', '_')}")
-        try:
-            became, wanted = judged(line.key, line.body)
-            if wanted is not None and not self._rehearsal:
-                became = self._written(wanted, became)
-        except Differs as difference:
-            became = Became.CONFLICT
-            self.report.conflicts.append(Conflicting(line.kind, line.key, f"{difference}"))
-        self.report.counts[line.kind, became] += 1
+    def _take(self, lines: Sequence[Line]) -> None:
+        """Judge records side by side, then write them; each is written whole or not at all."""
+        judged: list[tuple[Line, Became, Writing]] = []
+        self._numbers.clear()
+        self._full = False
+        for line, found in zip(lines, self._judged(lines), strict=True):
+            if isinstance(found, Differs):
+                self._became(line, found)
+            elif found[1] is None or self._rehearsal:
+                self._became(line, found[0])
+            else:
+                judged.append((line, found[0], found[1]))
+        calls = [writing.calls(writing.place) for _, _, writing in judged]
+        outcomes = iter(self._store.run_all([call for each in calls for call in each]))
+        for (line, became, writing), asked in zip(judged, calls, strict=True):
+            self._became(line, self._written(writing, became, list(islice(outcomes, len(asked)))))
 
-    def _written(self, wanted: Commit, became: Became) -> Became:
-        anew = replace(wanted, archived_as="*")
-        outcome = self._placed(committing(wanted), committing(anew))
-        if isinstance(outcome, Conflict):
-            raise Differs("it was written by others at this moment; import again")
-        return Became.THERE if isinstance(outcome, Repeat) else became
+    def _became(self, line: Line, what: Became | Differs) -> None:
+        if isinstance(what, Differs):
+            self.report.conflicts.append(Conflicting(line.kind, line.key, f"{what}"))
+            what = Became.CONFLICT
+        self.report.counts[line.kind, what] += 1
+
+    def _judged(self, lines: Sequence[Line]) -> list[Judged | Differs]:
+        """Go through the judging of all in step: what they ask of the store is asked at once."""
+        judging = [self._judge(line) for line in lines]
+        found: dict[int, Judged | Differs] = {}
+        answers: dict[int, Any] = dict.fromkeys(range(len(judging)))
+        while answers:
+            asked: dict[int, Call[Any]] = {}
+            for number, answer in answers.items():
+                try:
+                    asked[number] = _went_on(judging[number], answer)
+                except StopIteration as end:
+                    found[number] = end.value
+                except Differs as difference:
+                    found[number] = difference
+            replies = self._store.run_all(list(asked.values())) if asked else []
+            answers = dict(zip(asked, replies, strict=True))
+        return [found[number] for number in range(len(judging))]
+
+    def _judge(self, line: Line) -> Judging:
+        name = line.kind.replace(" ", "_")
+        judging: Judging = getattr(self, f"_{name}")(line.key, line.body)
+        return judging
+
+    def _written(self, writing: Writing, became: Became, outcomes: list[Any]) -> Became | Differs:
+        """What became of it; a message whose place was taken meanwhile comes to the end."""
+        if any(isinstance(o, ResponseError) and OUT_OF_TURN in f"{o}" for o in outcomes):
+            outcomes = self._store.run_all(writing.calls("*"))
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        if isinstance(outcomes[0], Conflict):
+            return Differs("it was written by others at this moment; import again")
+        return Became.THERE if isinstance(outcomes[0], Repeat) else became
 
     def _replacing(self, before: object, why: str) -> Became:
         """NEW where nothing is here; else REPLACED when the file shall win. Raises Differs."""
@@ -138,9 +196,17 @@ class Import:
         """Since when a record is kept here: from then on its time runs."""
         return datetime.fromtimestamp(since, UTC) if since else self._now
 
-    def _patient(self, key: str, body: Body) -> Judged:
+    def _pause(self, key: str, body: Body) -> Judging:
+        if key not in self._ris:
+            raise Differs(f"no destination has the name {key}")
+        if key in (yield destinations.paused()):
+            return Became.THERE, None
+        pausing = destinations.pause(key, Pause(**body["pause"]))
+        return Became.NEW, Writing(lambda _: (pausing,))
+
+    def _patient(self, key: str, body: Body) -> Judging:
         patient = _patient(body)
-        read = self._store.run(reads.patients([key]))
+        read = yield reads.patients([key])
         before = read.known.patients.get(key)
         if merged := read.known.aliases.get(f"patient:{key}"):
             self._strangers.add(key)
@@ -154,12 +220,12 @@ class Import:
             raise Differs("another name, birth date or sex is here; so is not taken what is theirs")
         became = self._replacing(before, "")
         change = Change(read.revisions.get(keys.patient(key), ""), before, patient)
-        return became, Commit(at=self._at(body["since"]), changes=[change])
+        return became, _commit(at=self._at(body["since"]), changes=[change])
 
-    def _order(self, key: str, body: Body) -> Judged:
+    def _order(self, key: str, body: Body) -> Judging:
         order = _order(body)
         numbers = sorted(each for each in identifiers(order) if each.kind != "accession")
-        read = self._store.run(reads.lookup(Wanted((key,), (order.patient,), tuple(numbers))))
+        read = yield reads.lookup(Wanted((key,), (order.patient,), tuple(numbers)))
         before = read.known.orders.get(key)
         if before == order:
             return Became.THERE, None
@@ -170,136 +236,146 @@ class Import:
         comes = self._rehearsal and order.patient in self._file.places.get("patient", ())
         if not comes and read.known.patient(order.patient) is None:
             raise Differs("its patient is neither in the file nor here")
-        _refuse_rivals(order, read.known, numbers)
+        _refuse_rivals(order, read.known, numbers, self._numbers)
         became = self._replacing(before, "another version of it is here")
         change = Change(read.revisions.get(keys.order(key), ""), before, order)
-        return became, Commit(at=self._at(body["since"]), changes=[change])
+        return became, _commit(at=self._at(body["since"]), changes=[change])
 
-    def _performed_step(self, key: str, body: Body) -> Judged:
+    def _performed_step(self, key: str, body: Body) -> Judging:
         exam, received = _exam(body), _received(body)
-        before, revision = self._store.run(reads.mpps(key))
+        before, revision = yield reads.mpps(key)
         if before == exam:
             return Became.THERE, None
         became = self._replacing(before, "another version of it is here")
         created, newest = received.get("created", b""), received.get("newest", b"")
         change = MppsChange(revision, before, exam, created if before is None else b"", newest)
-        return became, Commit(at=self._at(body["since"]), mpps=[change])
+        return became, _commit(at=self._at(body["since"]), mpps=[change])
 
-    def _alias(self, key: str, body: Body) -> Judged:
+    def _alias(self, key: str, body: Body) -> Judging:
         kind, _, former = key.partition(":")
         record = keys.order(former) if kind == "order" else keys.patient(former)
-        if self._store.run(Call(("EXISTS", record), bool)):
+        if (yield Call(("EXISTS", record), bool)):
             raise Differs(f"there is such {'an order' if kind == 'order' else 'a patient'} here")
         name = keys.alias(kind, former)
-        return self._passing(
-            name, body["to"].encode(), body, aliases=[(kind, former, body["to"])], empty=[record]
-        )
+        told, aliases = body["to"].encode(), [(kind, former, body["to"])]
+        return (yield from self._passing(name, told, body, aliases=aliases, empty=[record]))
 
-    def _tombstone(self, key: str, body: Body) -> Judged:
+    def _tombstone(self, key: str, body: Body) -> Judging:
         told = json.dumps(body["sent"]).encode()
-        return self._passing(keys.tombstone(key), told, body, tombstones=[(key, body["sent"])])
+        tombstones = [(key, body["sent"])]
+        return (yield from self._passing(keys.tombstone(key), told, body, tombstones=tombstones))
 
-    def _answer(self, key: str, body: Body) -> Judged:
+    def _answer(self, key: str, body: Body) -> Judging:
         left_s = self._left_s(body)
-        if not left_s or (self._rehearsal and self._store.run(reads.remembered(key)) is not None):
+        if not left_s or (self._rehearsal and (yield reads.remembered(key)) is not None):
             return Became.THERE, None
         guard = Guard(key, body["answer"].encode("latin-1"), left_s)
-        return Became.NEW, Commit(at=self._now, guard=guard)  # what was answered here stays
+        return Became.NEW, _commit(at=self._now, guard=guard)  # what was answered here stays
 
-    def _passing(self, name: str, told: bytes, body: Body, **wanted: object) -> Judged:
+    def _passing(self, name: str, told: bytes, body: Body, **wanted: object) -> Judging:
         """Judge what stays for a while: what has ended meanwhile is as good as there."""
-        before, left_s = (
-            self._store.run(Call(("GET", name), lambda reply: reply)),
-            self._left_s(body),
-        )
+        before, left_s = (yield Call(("GET", name), lambda reply: reply)), self._left_s(body)
         if before == told or not left_s:
             return Became.THERE, None
         became = self._replacing(before, "another one is here")
         stays = {"alias_keep_s": left_s, "tombstone_keep_s": left_s}
-        return became, Commit(at=self._now, **{**stays, **wanted})  # type: ignore[arg-type]
+        return became, _commit(at=self._now, **{**stays, **wanted})
 
     def _left_s(self, body: Body) -> int:
         return max(0, int(body["until"] - self._now.timestamp()))
 
-    def _numbers_given(self, _key: str, body: Body) -> Judged:
-        read = self._store.run(reads.lookup(Wanted(given=True)))
+    def _numbers_given(self, _key: str, body: Body) -> Judging:
+        read = yield reads.lookup(Wanted(given=True))
         if read.known.given >= body["count"]:
             return Became.THERE, None
         given = (read.revisions[keys.GIVEN], body["count"])
-        return Became.NEW, Commit(at=self._now, given=given)
+        return Became.NEW, _commit(at=self._now, given=given)
 
-    def _status_message(self, key: str, body: Body) -> Judged:
+    def _status_message(self, key: str, body: Body) -> Judging:
         ris, _, order = key.partition(":")
         if ris not in self._ris:
             raise Differs(f"`ris` has none of the name {ris}")
         guard = _imported(key, body)
-        if self._store.run(reads.remembered(guard.digest)) is not None:
+        if (yield reads.remembered(guard.digest)) is not None:
             return Became.THERE, None
         events = [outbox.of_plain(each) for each in body["events"]]
-        here = self._store.run(outbox.events(ris, order))
+        here = yield outbox.events(ris, order)
         if here and here == events[-len(here) :]:
             return Became.THERE, None  # the first ones may have been sent
         became = self._replacing(here or None, "other messages about that order wait here")
         known = {each.control_id for each in here}
         missing = [each for each in events if each.control_id not in known]
-        return became, Commit(at=self._now, events=missing, guard=guard)
+        return became, _commit(at=self._now, events=missing, guard=guard)
 
-    def _held_message(self, key: str, body: Body) -> Judged:
-        waits = self._store.run(held.waits(key))
-        if waits or self._store.run(reads.remembered(key)) is not None:
+    def _held_message(self, key: str, body: Body) -> Judging:
+        waits = yield held.waits(key)
+        if waits or (yield reads.remembered(key)) is not None:
             return Became.THERE, None
-        return Became.NEW, Commit(at=self._now, held=held.of_plain(body["message"]))
+        return Became.NEW, _commit(at=self._now, held=held.of_plain(body["message"]))
 
-    def _dead_letter(self, key: str, body: Body) -> Judged:
+    def _dead_letter(self, key: str, body: Body) -> Judging:
         guard = _imported(key, body)
-        remembered = self._store.run(reads.remembered(guard.digest)) is not None
-        if remembered or self._store.run(dead.is_there(body["letter"]["control_id"])):
+        remembered = (yield reads.remembered(guard.digest)) is not None
+        if remembered or (yield dead.is_there(body["letter"]["control_id"])):
             return Became.THERE, None
-        return Became.NEW, Commit(at=self._now, letters=[body["letter"]], guard=guard)
+        return Became.NEW, _commit(at=self._now, letters=[body["letter"]], guard=guard)
 
-    def _message(self, key: str, body: Body) -> Judged:
+    def _message(self, key: str, body: Body) -> Judging:
         message, digest = archive.of_plain(body["message"]), body.get("refused", "")
         guard = _imported(key, body)
-        remembered = self._store.run(reads.remembered(guard.digest)) is not None
-        if remembered or self._is_there(keys.ARCHIVE, key):
+        remembered = (yield reads.remembered(guard.digest)) is not None
+        if remembered or (yield Call(("XRANGE", keys.ARCHIVE, key, key, "COUNT", 1), len)):
             return Became.THERE, None
-        place = self._place_in(keys.ARCHIVE, key)
-        if digest and not self._rehearsal:
-            calls = (refused.refusing(message, digest, each) for each in (place, "*"))
-            outcome = self._placed(*calls)
-            if not isinstance(outcome, Committed):
-                return Became.THERE, None  # it was accepted here
-            return Became.NEW, Commit(at=self._now, guard=guard)
-        wanted = Commit(at=self._now, archived=message, archived_as=place, guard=guard)
-        return Became.NEW, wanted
+        newest = yield Call(("XREVRANGE", keys.ARCHIVE, "+", "-", "COUNT", 1), _first)
 
-    def _placed(self, call: Call[T], anew: Call[T]) -> T:
-        """Write what has a place in a stream, or `anew` at the end when others were quicker."""
-        try:
-            return self._store.run(call)
-        except ResponseError as late:
-            if OUT_OF_TURN not in str(late):
-                raise
-            return self._store.run(anew)
+        def calls(place: str) -> tuple[Call[Any], ...]:
+            commit = Commit(at=self._now, guard=guard)
+            if digest:
+                return refused.refusing(message, digest, place), committing(commit)
+            return (committing(replace(commit, archived=message, archived_as=place)),)
 
-    def _is_there(self, stream: str, name: str) -> bool:
-        found = Call(("XRANGE", stream, name, name, "COUNT", 1), len)
-        return self._store.run(found) > 0
+        return Became.NEW, Writing(calls, self._place_of(key, newest))
 
-    def _place_in(self, stream: str, name: str) -> str:
-        """The same ID where it comes behind all that are there, else a new one."""
-        newest = self._store.run(
-            Call(("XREVRANGE", stream, "+", "-", "COUNT", 1), lambda r: texts(e[0] for e in r))
-        )
-        return name if not newest or recall.place(newest[0]) < recall.place(name) else "*"
+    def _place_of(self, key: str, newest: str) -> str:
+        """The same ID where it comes behind all that are there, else a new one at the end."""
+        self._full = self._full or bool(newest and recall.place(newest) >= recall.place(key))
+        return "*" if self._full else key
 
 
-def _refuse_rivals(order: Order, known: Known, numbers: Sequence[Identifier]) -> None:
+def _some(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """Give as many at once as are taken together."""
+    some: list[Line] = []
+    for line in lines:
+        some.append(line)
+        if len(some) == SLICE or sum(each.size for each in some) > MOST_BYTES:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _went_on(judging: Judging, answer: Any) -> Call[Any]:
+    """Let it ask further. Raises StopIteration with what it has judged, Differs."""
+    return judging.throw(answer) if isinstance(answer, Exception) else judging.send(answer)
+
+
+def _commit(**wanted: Any) -> Writing:
+    return Writing(lambda _: (committing(Commit(**wanted)),))
+
+
+def _first(reply: Any) -> str:
+    return next(iter(texts(entry[0] for entry in reply)), "")
+
+
+def _refuse_rivals(
+    order: Order, known: Known, numbers: Sequence[Identifier], taken: dict[Identifier, Order]
+) -> None:
     """A number that belongs to another patient is never given to a second one. Raises Differs."""
     for number in numbers:
-        for other in known.with_number(number):
+        for other in (*known.with_number(number), *filter(None, [taken.get(number)])):
             if other.key != order.key and other.patient != order.patient:
                 raise Differs(f"its {number.kind} number is of order {other.key} here")
+    taken.update(dict.fromkeys(numbers, order))
 
 
 def _imported(key: str, body: Body) -> Guard:
@@ -328,6 +404,7 @@ def _received(body: Body) -> dict[str, bytes]:
 
 
 _READ: Final[dict[str, Callable[[Body], object]]] = {
+    "pause": lambda body: Pause(**body["pause"]),
     "patient": lambda body: (_patient(body), int(body["since"])),
     "order": lambda body: (_order(body), int(body["since"])),
     "performed step": lambda body: (_exam(body), _received(body), int(body["since"])),

@@ -24,11 +24,15 @@ class Unusable(Exception):
 
 
 class Line(NamedTuple):
-    """One record of the file: its kind, its key within that kind, what it holds (None: gone)."""
+    """One record of the file: its kind, its key within that kind, what it holds (None: gone).
+
+    `size` is that of the line, in bytes, where it was read from a file.
+    """
 
     kind: str
     key: str
     body: Body | None
+    size: int = 0
 
 
 def header(site: str, broker: str, begun: str) -> Body:
@@ -136,7 +140,8 @@ class Checked:
         with self.path.open("rb") as file:
             for name in names:
                 file.seek(self.places[kind][name])
-                yield read_line(json.loads(file.readline()))
+                raw = file.readline()
+                yield read_line(json.loads(raw))._replace(size=len(raw))
 
 
 def checked(path: Path, judge: Any = None) -> Checked:

@@ -18,8 +18,9 @@ from broker.cli import run_command
 from broker.probe.orders import Patient, orm_o01
 from broker.probe.ris import Answer, Sink
 from broker.probe.scanner import new_uid
-from broker.store import dead, exporting, keys, reads
+from broker.store import dead, destinations, exporting, importing, keys, reads
 from broker.store.commit import Change
+from broker.store.destinations import Pause
 from broker.store.executors import Store, StoreUnavailable
 from broker.store.importing import Import
 from broker.store.server import EmbeddedServer
@@ -51,6 +52,7 @@ def full() -> Iterator[Broker]:
         fill(broker.start())
         until(lambda: broker.store.run(dead.count()) == 3, "three refusals")
         strict.stop()
+        broker.store.run(destinations.pause("ris", Pause(1.0, "eve", "upgrade")))
         yield broker
     finally:
         broker.end()
@@ -205,16 +207,18 @@ def test_a_rehearsal_writes_nothing(file, here, store, capsys):
 
 
 def test_an_import_that_was_broken_off_is_carried_on(file, here, store, monkeypatch, capsys):
-    run, left = Store.run, [40]
+    run_all, left = Store.run_all, [12]
 
-    def until_it_breaks(self: Store, call: Any) -> Any:
+    def until_it_breaks(self: Store, calls: Any) -> Any:
         left[0] -= 1
-        if not left[0]:
-            raise StoreUnavailable("gone")
-        return run(self, call)
+        if left[0]:
+            return run_all(self, calls)
+        run_all(self, calls[:1])  # and of those that were sent only the first arrives
+        raise StoreUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "run", until_it_breaks)
+        patch.setattr(Store, "run_all", until_it_breaks)
+        patch.setattr(importing, "SLICE", 3)
         imported(file, here, code=os.EX_UNAVAILABLE)
     half = work(store)
     imported(file, here)
@@ -264,6 +268,48 @@ def test_a_number_of_another_patients_order_is_not_given_twice(file, here, store
     imported(file, here, code=1)
     said = capsys.readouterr().out
     assert f"conflict: order {line['key']}: its study number is of order H|OURS here" in said
+
+
+def test_two_orders_of_the_file_that_share_a_number_are_not_both_taken(
+    file, here, store, tmp_path, capsys
+):
+    """Though they are judged together, before either is written."""
+    lines = lines_of(file)[:-1]
+    orders = [each for each in lines if each.get("kind") == "order"]
+    first = orders[0]
+    other = next(o for o in orders if o["record"]["patient"] != first["record"]["patient"])
+    ours, theirs = (o["record"]["procedures"][0]["facts"]["attributes"] for o in (first, other))
+    theirs["StudyInstanceUID"] = ours["StudyInstanceUID"]
+    imported(rewritten(file, tmp_path / "rivals.jsonl", *lines), here, code=1)
+    said = capsys.readouterr().out
+    assert said.count("conflict: order") == 1
+    assert "its study number is of order" in said
+    read = store.run(reads.orders([first["key"], other["key"]]))
+    assert len(read.known.orders) == 1
+
+
+def test_records_are_read_and_written_a_hundred_at_a_time(here, store, tmp_path):
+    """So that the disk is asked to sync for a hundred at once, and not for each."""
+    many = [order(f"M{number}") for number in range(250)]
+    write(store, Change("", None, patient()), *(Change("", None, each) for each in many))
+    target = tmp_path / "many.jsonl"
+    assert run_command(["export", str(target), *here]) == 0
+    store.redis.flushall()
+    before = store.redis.info("stats")["total_reads_processed"]
+    imported(target, here)
+    assert store.redis.info("stats")["total_reads_processed"] - before < 60
+    assert len(store.run(reads.orders([f"H|M{n}" for n in range(250)])).known.orders) == 250
+
+
+def test_a_destination_that_was_paused_is_paused_here_too(file, here, store, capsys):
+    imported(file, here)
+    assert "pause: 1 new" in capsys.readouterr().out
+    assert store.run(destinations.paused()) == {"ris": Pause(1.0, "eve", "upgrade")}
+    store.redis.delete(keys.PAUSED)
+    store.run(destinations.pause("ris", Pause(9.0, "nina")))
+    imported(file, here)
+    assert "pause: 1 already there" in capsys.readouterr().out
+    assert store.run(destinations.paused())["ris"].by == "nina"
 
 
 def test_status_messages_for_a_ris_that_is_not_configured_are_named(file, here, store, capsys):
@@ -386,7 +432,7 @@ def test_what_a_running_broker_archives_meanwhile_takes_no_place_from_what_is_im
     file, here, store, monkeypatch
 ):
     store.redis.xadd(keys.ARCHIVE, {"size": 0}, id="9999999999999-0")
-    monkeypatch.setattr(Import, "_place_in", lambda _self, _stream, name: name)
+    monkeypatch.setattr(Import, "_place_of", lambda _self, name, _newest: name)
     imported(file, here)
     lines = lines_of(file)
     messages = sum(each.get("kind") == "message" for each in lines)

@@ -36,6 +36,15 @@ class Items:
     needs: frozenset[Place] | None = None
     # The rules made ready for the message at hand, where they are.
     ready: tuple[Rule, ...] | None = None
+    deciding: tuple[Rule, ...] = ()
+
+    def made_ready(self, rules: tuple[Rule, ...]) -> Items:
+        """The same with its rules made ready."""
+        return replace(self, ready=rules, deciding=self._deciding(rules))
+
+    def _deciding(self, rules: Sequence[Rule]) -> tuple[Rule, ...]:
+        """Those that tell whether an item is left out."""
+        return tuple([rule for rule in rules if rule.keyword in self.leave_out])
 
     def value(self, evaluation: Evaluation) -> Any:
         """ABSENT or the items; an item in which the message says nothing is none."""
@@ -43,7 +52,7 @@ class Items:
         if self.test is not None and not self.test(evaluation):
             return ABSENT
         rules = self.rules if self.ready is None else self.ready
-        deciding = [rule for rule in rules if rule.keyword in self.leave_out]
+        deciding = self._deciding(rules) if self.ready is None else self.deciding
         element, item = evaluation.element, evaluation.item
         items: list[Attributes] = []
         for number, each in enumerate(self.elements(evaluation), 1):

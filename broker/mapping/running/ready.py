@@ -19,7 +19,11 @@ REPETITION: Final = STANDARD.repetition
 MOST_KEPT: Final = 512
 LONGEST_KEPT: Final = 250
 Functions = Sequence[tuple[Callable[..., Any], tuple[Any, ...], bool]]
-_CalledPlace = tuple[int, Test | None, Origin, int, Functions, bool, Kept | None, bool, bool]
+_CalledPlace = tuple[
+    int, Test | None, str, int, int, Kept | None, bool, bool, tuple[Origin, Functions]
+]
+"""Rank, test, segment, field, component (0 for the whole field), what is remembered of it, whether
+the functions are for all after the first component, whether nothing follows, what is to be done."""
 Spot = tuple[int, Reading, Test | None]
 """The rank of what a field says, the field with its functions, and when it is looked at."""
 
@@ -189,11 +193,12 @@ def _called(leaf: Leaf, spots: Sequence[Spot], *, alone: bool) -> Callable[..., 
 
     def value(evaluation: Evaluation) -> Any:
         firsts = evaluation.firsts
-        for rank, test, origin, component, functions, whole, kept, rest, ends in places:
+        for rank, test, name, number, component, kept, rest, ends, work in places:
             if test is not None and not test(evaluation):
                 continue
-            segment, fields = firsts[origin.segment]  # type: ignore[misc] # the shape says so
-            said: Any = fields[origin.field]
+            segment, fields = firsts[name]  # type: ignore[misc] # the shape says so
+            said: Any = fields[number]
+            whole = not component
             if whole:
                 if not said.strip("^&~ "):
                     continue
@@ -204,15 +209,19 @@ def _called(leaf: Leaf, spots: Sequence[Spot], *, alone: bool) -> Callable[..., 
                 if rest and REPETITION not in said:
                     key = said.partition(SEPARATOR)[2]
                 known = kept.get(key)
-                if known is not None and (ends or known[0] is not ABSENT):
-                    return again(leaf, *known)
+                if known is not None:
+                    value, ranked = known
+                    if value.__class__ is str and not ranked:  # nearly always
+                        return value
+                    if ends or value is not ABSENT:
+                        return again(leaf, value, ranked)
             if whole:
-                said = segment.repetitions(origin.field)
+                said = segment.repetitions(number)
                 if len(said) > 1:
                     said = [each for each in said if each.raw.strip("^&~ ")]
             if said:
-                evaluation.origin, evaluation.origin_segment = origin, segment
-                evaluation.rank = rank
+                evaluation.rank, evaluation.origin_segment = rank, segment
+                evaluation.origin, functions = work
                 return worked_out(leaf, evaluation, said, functions, kept, key, last=ends)
         return ABSENT if alone else leaf.value(evaluation)
 
@@ -232,9 +241,10 @@ def _place(rank: int, reading: Reading, test: Test | None, *, ends: bool) -> _Ca
     origin, calls = reading.origin, reading.calls
     whole = bool(calls) and calls[0].whole
     kept = reading.kept if calls and all(each.steady for each in calls) else None
-    component = origin.component or 1
+    component = 0 if whole else origin.component or 1
     rest = bool(calls) and calls[0].rest
-    return rank, test, origin, component, functions_of(calls), whole, kept, rest, ends
+    work = (origin, functions_of(calls))
+    return rank, test, origin.segment, origin.field, component, kept, rest, ends, work
 
 
 def functions_of(calls: Sequence[Applied]) -> Functions:
@@ -271,7 +281,11 @@ def worked_out(
             if not said or said == NULL:
                 break
         else:
-            fitted, rank = leaf.fitted(evaluation, said), evaluation.rank
+            if said.__class__ is str and leaf.fit is not None:  # nearly always
+                fitted = leaf.fit(evaluation, said)
+            else:
+                fitted = leaf.fitted(evaluation, said)
+            rank = evaluation.rank
             if fitted:
                 if kept is not None and before == (len(warnings), len(held), len(whole)):
                     _keep(kept, key, fitted, rank)

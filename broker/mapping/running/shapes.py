@@ -9,7 +9,6 @@ explains and refuses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from operator import truth
 from typing import Any, Final
 
@@ -119,7 +118,7 @@ def _ready(rules: Sequence[Leaf | Items], fields: _OfShape) -> Iterator[Rule]:
         if fields.lacks(rule.needs):
             continue
         if isinstance(rule, Items):
-            yield replace(rule, ready=tuple(_ready(rule.rules, fields)))
+            yield rule.made_ready(tuple(_ready(rule.rules, fields)))
         else:
             yield _ready_leaf(rule, fields) or rule
 

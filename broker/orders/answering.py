@@ -151,7 +151,7 @@ class Answering:
 
     def answered(self, arrived: Arrival, payloads: Sequence[bytes], **facts: object) -> None:
         """Count and log an answer, with the facts that are worth a word beside it."""
-        code = "+".join(found[1].decode() for each in payloads if (found := _MSA.search(each)))
+        code = "+".join([found[1].decode() for each in payloads if (found := _MSA.search(each))])
         seconds = (self.clock() - arrived.at).total_seconds()
         source = arrived.header.sender if arrived.header else ""
         if not arrived.facts["control_id"].startswith(canary.MARK):

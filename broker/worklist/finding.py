@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from broker.worklist.changes import Attributes, plain, text_of
 from broker.worklist.identity import (
+    OF_ROLE,
     joined,
     order_key,
     order_number,
@@ -25,6 +26,8 @@ STEP_ID = "ScheduledProcedureStepID"
 FILLER = "FillerOrderNumberImagingServiceRequest"
 REPLACED = "ReplacedOrdersSequence"
 APPOINTMENTS = ("FillerAppointmentID", "PlacerAppointmentID")
+ROLES = (("Filler", "filler"), ("Placer", "placer"))
+"""Whose number of an order it is, and the kind of such a number, the narrowest first."""
 NUMBERS = ("RequestedProcedureID", FILLER, PLACER, "StudyInstanceUID", *APPOINTMENTS)
 """What tells one requested procedure from another, the narrowest first."""
 
@@ -213,10 +216,13 @@ def wanted(
             buried.add(separated_of(other))
         buried.update(map(separated_of, priors))
         buried.update(_tombstones(key, numbers))
-        named.update(numbers, accession_alone(group))
+        named.update(numbers)
         exams.update([number for number in numbers if number.kind == "study"])
         if accession := text_of(group, "AccessionNumber").strip():
-            exams.add(Identifier("accession", accession))
+            alone = Identifier("accession", accession)
+            exams.add(alone)
+            if not said_issuer(group):
+                named.add(alone)
         if namesakes:
             named.update(bare_numbers(group, issuer))
     return Wanted(
@@ -258,16 +264,15 @@ def named_in(attributes: Attributes, issuer: str) -> Iterator[Identifier]:
     Appointments are numbered by the source: neither DICOM nor the smaller scheduling systems name
     an issuer of them.
     """
-    for role in ("Filler", "Placer"):
+    for role, kind in ROLES:
         number = order_number(attributes, role, issuer)
         if number:
-            yield Identifier(role.lower(), number)
+            yield Identifier(kind, number)
     study = text_of(attributes, "StudyInstanceUID")
     if study:
         yield Identifier("study", study)
     for keyword in APPOINTMENTS:
-        appointment = text_of(attributes, keyword).strip()
-        if appointment:
+        if keyword in attributes and (appointment := text_of(attributes, keyword).strip()):
             yield Identifier("appointment", joined(issuer, keyword[0], appointment))
 
 
@@ -277,10 +282,10 @@ def tombstones(attributes: Attributes, issuer: str) -> list[str]:
 
 
 def _tombstones(key: str | None, named: list[Identifier]) -> list[str]:
-    numbers = {i.kind: f"{i.kind}:{i.value}" for i in named}
-    names = (numbers.get("filler"), f"order:{key}" if key else None, numbers.get("placer"))
-    appointments = (f"{i.kind}:{i.value}" for i in named if i.kind == "appointment")
-    return [*(name for name in names if name), *appointments]
+    names = [f"{kind}:{value}" for kind, value in named if kind != "study"]
+    if key:  # after the filler number, before that of the placer and appointments
+        names.insert(1 if named and named[0].kind == "filler" else 0, f"order:{key}")
+    return names
 
 
 def accession_alone(attributes: Attributes) -> Iterator[Identifier]:
@@ -306,7 +311,7 @@ def leads(order: Order) -> set[Identifier]:
 
 def bare_numbers(attributes: Attributes, issuer: str) -> Iterator[Identifier]:
     """Give placer and filler numbers as if they were said without a namespace."""
-    for role in ("Filler", "Placer"):
-        number = text_of(attributes, f"{role}OrderNumberImagingServiceRequest").strip()
+    for role, kind in ROLES:
+        number = text_of(attributes, OF_ROLE[role][0]).strip()
         if number:
-            yield Identifier(role.lower(), joined(issuer, number))
+            yield Identifier(kind, joined(issuer, number))

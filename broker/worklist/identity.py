@@ -8,6 +8,11 @@ from functools import lru_cache
 from broker.worklist.changes import Attributes, plain, text_of
 
 PRIOR = "PriorPatientIDsSequence"
+OF_ROLE = {
+    role: (f"{role}OrderNumberImagingServiceRequest", f"Order{role}IdentifierSequence")
+    for role in ("Filler", "Placer")
+}
+"""Where the number of an order and its issuer stand."""
 _UUID_VARIANT = 0x8 << 60
 _UUID_VERSION_5 = 0x5 << 76
 
@@ -87,15 +92,16 @@ def prior_keys(attributes: Attributes, source_issuer: str) -> list[tuple[str, ..
 
 def order_number(attributes: Attributes, role: str, source_issuer: str) -> str | None:
     """Name a placer or filler number, scoped by its issuer or the source; role Placer | Filler."""
-    number = text_of(attributes, f"{role}OrderNumberImagingServiceRequest").strip()
+    keyword, sequence = OF_ROLE[role]
+    number = text_of(attributes, keyword).strip()
     if not number:
         return None
-    return joined(number_issuer(attributes, role) or source_issuer, number)
+    return joined(_issuer(attributes, sequence) or source_issuer, number)
 
 
 def number_issuer(attributes: Attributes, role: str) -> str:
     """Give the issuer that a placer or filler number comes with, else ''; role Placer | Filler."""
-    return _issuer(attributes, f"Order{role}IdentifierSequence")
+    return _issuer(attributes, OF_ROLE[role][1])
 
 
 def derived_uid(*parts: str) -> str:
@@ -112,8 +118,8 @@ def derived_number(prefix: str, *parts: str) -> str:
 
 
 def _issuer(attributes: Attributes, sequence: str) -> str:
-    items = plain(attributes.get(sequence))
-    if not items:
+    said = attributes.get(sequence)
+    if said is None or not (items := plain(said)):  # hardly any number comes with one
         return ""
     return (
         text_of(items[0], "LocalNamespaceEntityID") or text_of(items[0], "UniversalEntityID")

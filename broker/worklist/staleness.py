@@ -29,9 +29,12 @@ def instant(sent: str, zone: tzinfo, received: datetime | None = None) -> str:
     either, and arrival decides; a bare date stays as it is.
     """
     universal = _universal(sent, zone)
-    if not received or universal[:14] <= _clock(received + AHEAD)[: len(universal)]:
+    if not received:
         return universal
-    return _clock(received)
+    now, digits = _clock(received), len(universal)
+    if universal[:14] <= now[:digits]:  # nearly every clock
+        return universal
+    return universal if universal[:14] <= _clock(received + AHEAD)[:digits] else now
 
 
 @lru_cache(maxsize=512)  # messages that come fast were sent in the same second

@@ -45,7 +45,7 @@ end
 for _ = 1, tonumber(take()) do
   local key, expected = take(), take()
   if string.sub(expected, 1, 8) == 'members:' then
-    if redis.call('SCARD', key) ~= tonumber(string.sub(expected, 9)) then return {'conflict', key} end
+    if redis.call('ZCARD', key) ~= tonumber(string.sub(expected, 9)) then return {'conflict', key} end
   elseif string.sub(expected, 1, 6) == 'value:' then
     if redis.call('GET', key) ~= string.sub(expected, 7) then return {'conflict', key} end
   elseif redis.call('GETRANGE', key, 0, 11) ~= expected then

@@ -215,6 +215,8 @@ def _commands(wanted: Commit, changes: Sequence[Change]) -> Iterator[tuple[Word,
     for change in changes:
         if not indexes.stays(change.before, change.after):
             yield from indexes.changes(_entries(change.before), _entries(change.after))
+    for _, order in wanted.placed:
+        yield from indexes.changes(set(), indexes.of_order(order))
     yield from _bounds(changes, now)
     for kind, former, key in wanted.aliases:
         yield ("SET", keys.alias(kind, former), key, "EX", wanted.alias_keep_s)

@@ -21,11 +21,11 @@ STEP_MARK = "\x1f"
 
 
 class Entry(NamedTuple):
-    """A member of an index; no score means a set."""
+    """A member of an index. All are sorted sets: a small one takes half of what a set does."""
 
     key: str
     member: str
-    score: int | None = None
+    score: int = 0
 
 
 class Place(NamedTuple):
@@ -75,7 +75,7 @@ def of_patient(patient: Patient | None) -> set[Entry]:
     entries = {Entry(keys.patient_ids(patient.patient_id), patient.key)}
     for group in patient.facts.text("PatientName").split("="):
         if group.strip("^ "):
-            entries.add(Entry(keys.NAMES, f"{fold_name(group)}\0{patient.key}", 0))
+            entries.add(Entry(keys.NAMES, f"{fold_name(group)}\0{patient.key}"))
     return entries
 
 
@@ -102,12 +102,9 @@ def of_performed(performed: Performed | None) -> set[Entry]:
 def changes(before: set[Entry], after: set[Entry]) -> Iterator[tuple[Word, ...]]:
     """Give the commands that turn one set of entries into the other."""
     for entry in before - after if before else ():
-        yield ("ZREM" if entry.score is not None else "SREM", entry.key, entry.member)
+        yield ("ZREM", entry.key, entry.member)
     for entry in after - before if before else after:
-        if entry.score is None:
-            yield ("SADD", entry.key, entry.member)
-        else:
-            yield ("ZADD", entry.key, entry.score, entry.member)
+        yield ("ZADD", entry.key, entry.score, entry.member)
 
 
 def is_open(order: Order) -> bool:

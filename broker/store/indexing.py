@@ -12,8 +12,10 @@ from broker.store.call import Call, texts
 from broker.store.commit import Commit, Conflict, commit
 from broker.store.executors import Store, StoreUnavailable
 
-FORM: Final = "2"
-"""1: members without versions, starts to the minute. 2: as of commit.lua and `indexes.places`."""
+FORM: Final = "3"
+"""1: members without versions, starts to the minute. 2: as of commit.lua and `indexes.places`, and
+what numbers and IDs lead to in sets. 3: in sorted sets."""
+_EARLIER: Final = ("", "2")
 _SLICE: Final = 100
 _TRIES: Final = 100
 _TURN_S: Final = 60
@@ -31,7 +33,7 @@ def ensure_indexed(store: Store, now: datetime) -> int:
     be broken off and done again. Raises StoreUnavailable, IndexesTooNew.
     """
     while (form := store.run(Call(("GET", keys.INDEXED), _text))) != FORM:
-        if form:
+        if form not in _EARLIER:
             raise IndexesTooNew(
                 f"the store has indexes of form {form} and this version knows {FORM}: "
                 "run the newer broker again"
@@ -53,7 +55,8 @@ def _index(store: Store, now: datetime) -> int:
 
 
 def _remove(store: Store) -> None:
-    for pattern in (f"{keys.starts('')}*", keys.steps_of("*"), keys.NAMES):
+    numbers = (f"{keys.PREFIX}by-*", keys.orders_of("*"), f"{keys.PREFIX}unlinked-*")
+    for pattern in (f"{keys.starts('')}*", keys.steps_of("*"), *numbers):
         for found in scanned(store, pattern):
             store.run(Call(("UNLINK", *found), int))
 
@@ -67,11 +70,18 @@ def _place_all(store: Store, now: datetime) -> int:
     for names in scanned(store, keys.patient("*")):
         read = store.run(reads.patients(name.removeprefix(keys.patient("")) for name in names))
         for patient in read.known.patients.values():
-            for entry in indexes.of_patient(patient):
-                if entry.key == keys.NAMES:
-                    store.run(Call(("ZADD", entry.key, 0, entry.member), int))
+            _enter(store, indexes.of_patient(patient))
         store.run(Call(("EXPIRE", keys.INDEXING, _TURN_S), int))
+    for names in scanned(store, keys.mpps("*")):
+        for name in names:
+            exam, _ = store.run(reads.mpps(name.removeprefix(keys.mpps(""))))
+            _enter(store, indexes.of_performed(exam))
     return done
+
+
+def _enter(store: Store, entries: set[indexes.Entry]) -> None:
+    for command in indexes.changes(set(), entries):
+        store.run(Call(command, int))
 
 
 def _place(store: Store, order_keys: Sequence[str], now: datetime) -> None:

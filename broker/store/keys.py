@@ -26,7 +26,7 @@ def mpps_received(sop_instance_uid: str) -> str:
 
 
 def unlinked(kind: str, value: str) -> str:
-    """Set of performed steps that wait for an order with this number; kind accession | study."""
+    """Sorted set of performed steps that wait for an order with this number: accession | study."""
     return f"{PREFIX}unlinked-{kind}:{value}"
 
 
@@ -45,17 +45,17 @@ def tombstone(name: str) -> str:
 
 
 def numbers(kind: str, value: str) -> str:
-    """Set of order keys that a number leads to; kind accession | study | placer | filler."""
+    """Sorted set of order keys that a number leads to; kind accession | study | placer | filler."""
     return f"{PREFIX}by-{kind}:{value}"
 
 
 def patient_ids(patient_id: str) -> str:
-    """Set of patient keys with this patient ID, of whatever issuer."""
+    """Sorted set of patient keys with this patient ID, of whatever issuer."""
     return f"{PREFIX}by-patient_id:{patient_id}"
 
 
 def orders_of(patient_key: str) -> str:
-    """Set of the order keys of a patient."""
+    """Sorted set of the order keys of a patient."""
     return f"{PREFIX}orders-of:{patient_key}"
 
 

@@ -51,11 +51,11 @@ local function read_order(key)
 end
 
 local function read_members(index)
-  for _, key in ipairs(redis.call('SMEMBERS', index)) do
+  for _, key in ipairs(redis.call('ZRANGE', index, 0, -1)) do
     if redis.call('EXISTS', prefix .. 'order:' .. key) == 1 then
       read_order(key)
     else
-      redis.call('SREM', index, key)
+      redis.call('ZREM', index, key)
     end
   end
 end
@@ -69,13 +69,13 @@ local function read_tombstone(name)
 end
 
 local function read_exams(index)
-  for _, uid in ipairs(redis.call('SMEMBERS', index)) do
+  for _, uid in ipairs(redis.call('ZRANGE', index, 0, -1)) do
     local value = redis.call('GET', prefix .. 'mpps:' .. uid)
     if value then
       exams[#exams + 1] = uid
       exams[#exams + 1] = value
     else
-      redis.call('SREM', index, uid)
+      redis.call('ZREM', index, uid)
     end
   end
 end

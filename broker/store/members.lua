@@ -17,7 +17,7 @@ end
 local function add_steps_of(patient, of_order)
   local version = '.' .. number(prefix .. 'patient:' .. patient)
   if ended then
-    local orders = of_order and {of_order} or redis.call('SMEMBERS', prefix .. 'orders-of:' .. patient)
+    local orders = of_order and {of_order} or redis.call('ZRANGE', prefix .. 'orders-of:' .. patient, 0, -1)
     for _, order in ipairs(orders) do
       members[#members + 1] = order .. '@' .. number(prefix .. 'order:' .. order) .. version
     end
@@ -32,14 +32,14 @@ local function add_steps_of(patient, of_order)
 end
 
 if kind == 'accession' or kind == 'study' then
-  for _, order in ipairs(redis.call('SMEMBERS', prefix .. 'by-' .. kind .. ':' .. value)) do
+  for _, order in ipairs(redis.call('ZRANGE', prefix .. 'by-' .. kind .. ':' .. value, 0, -1)) do
     local head = redis.call('GETRANGE', prefix .. 'order:' .. order, 12, 1023)
     add_steps_of(string.sub(head, 5, 4 + (tonumber(string.sub(head, 1, 4)) or 0)), order)
   end
   return {#members, members, ''}
 end
 if kind == 'patient_id' then
-  for _, patient in ipairs(redis.call('SMEMBERS', prefix .. 'by-patient_id:' .. value)) do
+  for _, patient in ipairs(redis.call('ZRANGE', prefix .. 'by-patient_id:' .. value, 0, -1)) do
     add_steps_of(patient)
   end
   return {#members, members, ''}

@@ -39,7 +39,7 @@ def test_a_merge_moves_the_orders_and_leaves_nothing_of_the_patient_that_goes(
 ) -> None:
     two(store)
     assert isinstance(merged(store, *read_for_merge(store)), Committed)
-    assert store.redis.smembers(keys.orders_of("H|2")) == {b"H|A1", b"H|A2"}
+    assert store.redis.zrange(keys.orders_of("H|2"), 0, -1) == [b"H|A1", b"H|A2"]
     left = [key for key in store.redis.scan_iter() if b"H|1" in key]
     assert left == [keys.alias("patient", "H|1").encode()]
     assert not store.redis.exists(keys.patient_ids("1"))
@@ -53,7 +53,7 @@ def test_an_order_that_came_after_the_read_makes_the_merge_conflict(store: Store
     create(store, order("A9", "H|1"))
     assert merged(store, asked, read) == Conflict(keys.orders_of("H|1"))
     assert isinstance(merged(store, *read_for_merge(store)), Committed)
-    assert b"H|A9" in store.redis.smembers(keys.orders_of("H|2"))
+    assert b"H|A9" in store.redis.zrange(keys.orders_of("H|2"), 0, -1)
 
 
 def test_an_order_for_the_patient_that_has_gone_meanwhile_conflicts(store: Store) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Generator, Mapping
 
 import uvicorn
@@ -14,6 +15,7 @@ from broker.console.pages import application
 from broker.settings import Address, Settings
 from broker.store import reads
 from broker.store.executors import AsyncStore, StoreUnavailable
+from broker.tls.credentials import Credentials
 
 DRAIN_S = 10
 CONNECTIONS = 100
@@ -43,19 +45,20 @@ async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None])
     listening = _listen(settings.console.listen)
     bound = Address(*listening.getsockname()[:2])
     store = AsyncStore(settings.redis.full_url)
-    server = _Server(
-        uvicorn.Config(
-            application(
-                store, [each.name for each in settings.destinations], _test_every_s(settings)
-            ),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=DRAIN_S,
-        )
+    names = [each.name for each in settings.destinations]
+    config = uvicorn.Config(
+        application(store, names, _test_every_s(settings), settings.console),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=DRAIN_S,
     )
+    config.load()
+    if settings.console.tls:
+        config.ssl = _following(Credentials("console", settings.console.tls))
+    server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, setattr, server, "should_exit", True)
@@ -66,6 +69,17 @@ async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None])
                 ready({"console": str(bound)})
     finally:
         await store.close()
+
+
+def _following(credentials: Credentials) -> ssl.SSLContext:
+    """A context that goes over to renewed files as each handshake begins."""
+
+    def renewed(connection: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+        connection.context = credentials.context()
+
+    first = credentials.context()
+    first.sni_callback = renewed
+    return first
 
 
 def _test_every_s(settings: Settings) -> float | None:

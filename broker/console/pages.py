@@ -10,19 +10,26 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
+from broker.console.entry import Entry
 from broker.console.health import Health, look
+from broker.settings import Console
 from broker.store.executors import AsyncStore
 
 NEVER_CACHED = {"Cache-Control": "no-store"}
 
 
 def application(
-    store: AsyncStore, ris: Iterable[str], test_every_s: float | None = None
-) -> Starlette:
+    store: AsyncStore,
+    ris: Iterable[str],
+    test_every_s: float | None = None,
+    asked_of: Console | None = None,
+) -> ASGIApp:
     """Build the pages over a store; `ris` names those whose pending messages are shown.
 
-    `test_every_s` is how often the self-test shall have run, None for never.
+    `test_every_s` is how often the self-test shall have run, None for never; `asked_of` says what
+    is asked of whoever wants to see them.
     """
     names = tuple(ris)
 
@@ -51,4 +58,8 @@ def application(
 
     pages = (healthz, readyz, metrics)
     routes = [Route(f"/{page.__name__}", page) for page in pages]
-    return Starlette(routes=[*routes, Route("/health/deep", deep)])
+    application = Starlette(routes=[*routes, Route("/health/deep", deep)])
+    password = asked_of.password.get_secret_value() if asked_of else ""
+    if not asked_of or not password:
+        return application
+    return Entry(application, asked_of.user, password, asked_of.free)

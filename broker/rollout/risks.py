@@ -41,6 +41,7 @@ def secured(settings: Settings) -> Iterator[tuple[str, ServerTls | ClientTls]]:
         ("dicom", settings.dicom.tls),
         *((f"ris.{ris.name}", ris.tls) for ris in settings.ris),
         *((f"updates.forward.{to.name}", to.tls) for to in settings.updates.forward),
+        ("console", settings.console.tls),
         ("redis", settings.redis.tls),
         ("selftest", settings.selftest.tls),
         ("redis.sentinel", settings.redis.sentinel.tls if settings.redis.sentinel else None),
@@ -58,7 +59,11 @@ def _of_files(settings: Settings) -> Iterator[str]:
             raise Wrong(os.EX_CONFIG, f"{use}.tls: {problem}") from problem
         if key := tls.key or tls.certificate:
             held[key] = f"{use}.tls"
-    for place, section in (("redis", settings.redis), ("redis.sentinel", settings.redis.sentinel)):
+    for place, section in (
+        ("redis", settings.redis),
+        ("redis.sentinel", settings.redis.sentinel),
+        ("console", settings.console),
+    ):
         if section is not None and section.password_file:
             held[section.password_file] = f"{place}.password_file"
     for path, use in held.items():
@@ -74,9 +79,11 @@ def _of_ports(settings: Settings) -> Iterator[str]:
     dicom = settings.dicom
     if dicom.plain and _is_open(dicom.listen):
         yield f"dicom: {dicom.listen} shows patients in clear; say tls and plain: false"
-    if _is_open(settings.console.listen):
-        fact = "has no login and no TLS; keep it on 127.0.0.1, behind a proxy"
-        yield f"console: {settings.console.listen} {fact}"
+    console = settings.console
+    if _is_open(console.listen) and not console.password.get_secret_value():
+        yield f"console: {console.listen} is open to anybody who reaches it; say a password"
+    if _is_open(console.listen) and not console.tls:
+        yield f"console: {console.listen} is read in clear; say tls, or keep it on 127.0.0.1"
     audit = settings.audit
     if audit.to == "syslog" and audit.transport == "udp" and audit.host and _is_open(audit.host):
         yield f"audit: {audit.host} is told of patients in clear; say transport: tls"

@@ -10,7 +10,7 @@ from typing import Final
 
 from broker.mapping.text.nodes import Complaint, Complaints, Node, Source
 
-SECRETS: Final = (("redis", "password"), ("redis", "sentinel", "password"))
+SECRETS: Final = (("redis", "password"), ("redis", "sentinel", "password"), ("console", "password"))
 """A secret has no place on a command line; NAME_FILE, or a credential of systemd, holds it."""
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 LONGEST: Final = 4096

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
+from pydantic import Field, SecretStr, model_validator
+
+from broker.settings.tls import ServerTls
 from broker.settings.values import Address, Endpoint, Section
 
 
 class Console(Section):
-    """Health and metrics over HTTP."""
+    """Health and metrics over HTTP.
+
+    With a `password` every page but /healthz is for whoever shows it, with `user` (Basic) or as a
+    token (Bearer); `free` are pages that need none all the same. It is best not said in
+    broker.yaml: see `broker.settings.secrets`.
+    """
 
     listen: Endpoint = Address("127.0.0.1", 8080)
+    tls: ServerTls | None = None
+    user: str = Field("broker", pattern=r"^[^:\s]{1,64}$")
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+    free: tuple[Literal["/readyz", "/health/deep", "/metrics"], ...] = ()
+
+    @model_validator(mode="after")
+    def _a_file_has_a_password(self) -> Self:
+        if self.password_file and not self.password.get_secret_value():
+            raise ValueError("the password_file has no password in its first line")
+        return self
 
 
 class Log(Section):

@@ -89,7 +89,12 @@ def _refuse_an_embedded_redis_for_some(settings: Settings, roles: Sequence[str])
 
 def _refuse_bad_certificates(settings: Settings, roles: Sequence[str]) -> None:
     """Look at every file of TLS before anything starts."""
-    of_roles = {"orders": ["hl7"], "modality": ["dicom"], "updates": ["ris", "updates"]}
+    of_roles = {
+        "orders": ["hl7"],
+        "modality": ["dicom"],
+        "updates": ["ris", "updates"],
+        "console": ["console"],
+    }
     sections = {
         "redis",
         "audit",

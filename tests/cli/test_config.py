@@ -112,6 +112,7 @@ def test_what_others_can_reach_in_clear_is_warned_of(tmp_path: Path) -> None:
         "hl7.listeners.0",
         "dicom",
         "console",
+        "console",
         "dicom",
         "ris.a",
     ]

@@ -31,11 +31,20 @@ def at(group: Group, place: Place, **options: Any) -> redis.Redis:
 
 
 def _pool(group: Group, options: dict[str, Any]) -> redis.ConnectionPool:
-    pool = redis.ConnectionPool.from_url(group.server, **options)
+    pool = _PoolToMaster.from_url(group.server, **options)
     secured = issubclass(pool.connection_class, SSLConnection)
     pool.connection_class = _SecuredToMaster if secured else _ToMaster
     pool.connection_kwargs["sentinels"] = Sentinels(group)
     return pool
+
+
+class _PoolToMaster(redis.ConnectionPool):
+    """Connections to the master; those to its Sentinels are closed with them."""
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close every connection."""
+        super().disconnect(inuse_connections)
+        self.connection_kwargs["sentinels"].close()
 
 
 class _ToMaster(Connection):

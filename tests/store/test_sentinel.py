@@ -143,6 +143,15 @@ def test_a_sentinel_that_is_away_harms_nothing_and_none_at_all_is_unavailable(
         assert "redis.sentinel: the store does not answer" in capsys.readouterr().err
 
 
+def test_a_store_that_is_closed_has_left_its_sentinels_too(watched: Watched) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    store = Store(watched.url)
+    store.run(WRITE)
+    assert set(Path("/proc/self/fd").iterdir()) > before
+    store.close()
+    assert set(Path("/proc/self/fd").iterdir()) <= before
+
+
 def test_the_check_of_a_configuration_names_what_a_failover_would_lose(
     watched: Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

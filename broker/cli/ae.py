@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import Row, print_rows
 
 if TYPE_CHECKING:

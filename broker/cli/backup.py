@@ -12,9 +12,9 @@ import typer
 from broker.cli import auditing
 from broker.cli.bars import bar
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE
 from broker.cli.moving import PATIENTS_DATA
 from broker.cli.opening import served
+from broker.cli.printing import NEGATIVE
 
 if TYPE_CHECKING:
     from broker.settings import Settings

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings, read_settings
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import print_rows
 
 app = typer.Typer(no_args_is_help=True, help="The configuration: what is in force, and its risks.")

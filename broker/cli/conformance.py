@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import AsJson, bundle_meant, print_json
+from broker.cli.mappings import bundle_meant
+from broker.cli.printing import AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.mapping.bundle import Bundle

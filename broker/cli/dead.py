@@ -10,9 +10,9 @@ import typer
 from broker.cli import auditing, log, replay, sending_again, showing_dead
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.letters import Group, Letter, grouped, in_turn, letters
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import print_rows
 from broker.cli.undelivered import OVERTAKEN, undelivered
 from broker.cli.undelivered import grouped as refusals

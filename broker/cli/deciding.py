@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from broker.cli import auditing
-from broker.cli.map_deploy import refused
-from broker.cli.mappings import NEGATIVE, print_json
+from broker.cli.map.deploy import refused
 from broker.cli.opening import store_url
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, print_json
 
 if TYPE_CHECKING:
     from broker.orders.by_hand import Act, Done

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import store_url, unopened
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.status import health_of
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import typer
 from broker.cli.by_hand import Deed
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.deciding import carry_out, issuer_of, order_of
-from broker.cli.mappings import AsJson
 from broker.cli.opening import opened
+from broker.cli.printing import AsJson
 from broker.cli.spreading import spread
 from broker.cli.typed import Typed, changes_of, judge, said_of, slot_of, unknown
 

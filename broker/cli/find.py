@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import typer
 
 from broker.cli import probe
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.probe.address import Address
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def find(
     styles: Annotated[bool, typer.Option("--styles", help="List the styles.")] = False,
     deadline: probe.Deadline = 10.0,
     tls: probe.Tls = None,
-    as_json: probe.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask for the worklist as a scanner does; 1 when it is empty."""
     from broker.probe.scanner import Scanner
@@ -79,7 +79,7 @@ def find(
     else:
         probe.print_items(list(found[0].items), as_json=as_json)
     if not any(each.items for each in found):
-        raise typer.Exit(probe.NEGATIVE)
+        raise typer.Exit(NEGATIVE)
 
 
 def _is_day(text: str) -> bool:
@@ -109,7 +109,7 @@ def _print_styles(styles: Mapping[str, Style], *, as_json: bool) -> None:
 
     rows = [{"style": name, "what": style.what} for name, style in styles.items()]
     if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
     else:
         print_rows(rows)
 
@@ -121,7 +121,7 @@ def _print_each(found: Sequence[Asked], *, as_json: bool) -> None:
             {"style": each.style, "problem": each.problem, "items": list(each.items)}
             for each in found
         ]
-        typer.echo(json.dumps(said, ensure_ascii=False, indent=2))
+        print_json(said)
         return
     for each in found:
         typer.echo(

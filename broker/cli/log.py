@@ -15,9 +15,9 @@ import typer
 
 from broker.cli import selecting
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import Row, print_rows
 from broker.cli.spreading import spread
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,15 +9,12 @@ import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.opening import opened
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import print_rows
 
 if TYPE_CHECKING:
     from broker.settings import Settings
     from broker.store.executors import Store
-
-NOT_FOUND = 1
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(program: typer.Typer) -> None:
@@ -60,13 +56,13 @@ def list_steps(
         else:
             rows = [*open_steps(store, station_ae=station, dates=dates, modality=modality)]
     if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
     elif rows:
         print_rows(rows)
     else:
         typer.echo(f"{aet} gets no step" if aet else "no such step", err=True)
     if not rows:
-        raise typer.Exit(NOT_FOUND)
+        raise typer.Exit(NEGATIVE)
 
 
 def _invisible(store: Store, settings: Settings) -> list[dict[str, Any]]:
@@ -113,10 +109,10 @@ def _as_received(
     typer.echo(asking.described(question), err=True)
     if question.rejected:
         typer.echo(question.rejected, err=True)
-        raise typer.Exit(NOT_FOUND)
+        raise typer.Exit(NEGATIVE)
     if got.comment:
         typer.echo(f"the broker answers {got.told.status:04X}: {got.comment}", err=True)
-        raise typer.Exit(NOT_FOUND)
+        raise typer.Exit(NEGATIVE)
     rows = zip(rows_of(store, got.told.answered), got.answers, strict=True)
     return [{**row, **({"answer": answer} if as_json else {})} for row, answer in rows if row]
 
@@ -134,13 +130,13 @@ def show(
     with opened(settings) as store:
         found = orders_of(store, accession, [each.name for each in settings.destinations])
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        print_json(found)
     elif found:
         typer.echo("\n\n".join("\n".join(outline(order)) for order in found))
     else:
         typer.echo(f"no order has the accession number {accession}", err=True)
     if not found:
-        raise typer.Exit(NOT_FOUND)
+        raise typer.Exit(NEGATIVE)
 
 
 def _dates(said: str, settings: Settings) -> str:

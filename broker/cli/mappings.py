@@ -1,12 +1,11 @@
-"""What the verbs of `broker map` share: which mappings are meant, and how JSON is printed."""
+"""Which mappings are meant, for the verbs that ask for them."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from broker.mapping.bundle import Bundle
     from broker.settings import Settings
 
-NEGATIVE = 1
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PortOption = Annotated[
     int,
     typer.Option("--port", min=0, max=65535, help="The port of the listener it came to."),
@@ -69,7 +65,3 @@ def configured(settings: Settings) -> Path:
     """The folder of the mappings in force, as a person in this folder would write it."""
     path = settings.mappings
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

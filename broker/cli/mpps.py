@@ -12,10 +12,10 @@ from broker.cli import auditing
 from broker.cli.by_hand import Deed, archived
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.deciding import messages_of, print_events
-from broker.cli.map_deploy import refused
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
+from broker.cli.map.deploy import refused
 from broker.cli.opening import opened, store_url
 from broker.cli.outline import outline_of_exam, printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import Row, print_rows
 from broker.cli.spreading import spread
 

@@ -10,9 +10,9 @@ import typer
 from broker.cli import auditing, by_hand, waiting
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.login import who
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.showing_dead import content_of
 
 if TYPE_CHECKING:

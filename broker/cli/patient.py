@@ -11,9 +11,9 @@ import typer
 from broker.cli import auditing
 from broker.cli.by_hand import archived, demand_reason
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.settings import Settings

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.spreading import spread
 from broker.probe.address import Address, Unreachable, parse_address
 
 if TYPE_CHECKING:
     from broker.probe.scanner import Attributes, Scanner, Status
     from broker.probe.secure import Secure
-
-NEGATIVE = 1
 
 app = typer.Typer(no_args_is_help=True, help="Pretend to be a RIS or a scanner.")
 mpps = typer.Typer(no_args_is_help=True, help="Report a performed procedure step.")
@@ -62,7 +61,6 @@ Tls = Annotated[
         "'system' trusts the authorities of this machine.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True)
@@ -228,7 +226,7 @@ def print_items(items: list[Attributes], *, as_json: bool) -> None:
     from broker.probe.narrator import worklist_rows, worklist_table
 
     if as_json:
-        typer.echo(json.dumps(items, ensure_ascii=False, indent=2))
+        print_json(items)
     elif sys.stdout.isatty():
         Console().print(worklist_table(items))
     else:

@@ -19,7 +19,6 @@ from broker.cli import (
     find,
     log,
     look,
-    map,
     moving,
     mpps,
     outbox,
@@ -35,6 +34,7 @@ from broker.cli import (
     unmapped,
     why,
 )
+from broker.cli.map import group as map
 
 GROUPS = (
     run,

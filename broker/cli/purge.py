@@ -13,9 +13,9 @@ import typer
 from broker.cli import auditing
 from broker.cli.bars import bar
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import AsJson, print_json
 from broker.cli.opening import opened
 from broker.cli.outline import printable
+from broker.cli.printing import AsJson, print_json
 from broker.cli.spreading import spread
 
 if TYPE_CHECKING:

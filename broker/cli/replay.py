@@ -13,10 +13,10 @@ import typer
 
 from broker.cli import auditing, selecting
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.map_deploy import refused
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
+from broker.cli.map.deploy import refused
 from broker.cli.opening import opened, store_url
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.spreading import spread
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from broker.cli import by_hand
-from broker.cli.mappings import NEGATIVE, print_json
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, print_json
 
 if TYPE_CHECKING:
     from broker.rollout.current import Mappings

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from broker.cli.explaining import outcome_lines
-from broker.cli.map_try import plain_outcome
+from broker.cli.map.trying import plain_outcome
 from broker.mapping.standards.naming import Named, named, version_for
 from broker.mapping.trials.trying import Trial, try_message
 from broker.rollout.past import mappings_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from broker.cli import log
-from broker.cli.mappings import print_json
 from broker.cli.outline import printable
+from broker.cli.printing import print_json
 from broker.cli.rows import print_rows
 from broker.cli.undelivered import without_patient
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened, store_url
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.console.health import Health

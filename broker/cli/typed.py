@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli.mappings import NEGATIVE
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE
 
 if TYPE_CHECKING:
     from broker.settings import Settings

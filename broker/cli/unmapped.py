@@ -12,10 +12,11 @@ import typer
 from broker.cli import auditing
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.login import who
-from broker.cli.map_deploy import refused, taken
-from broker.cli.mappings import NEGATIVE, AsJson, bundle_of, print_json
+from broker.cli.map.deploy import refused, taken
+from broker.cli.mappings import bundle_of
 from broker.cli.opening import opened, store_url
 from broker.cli.outline import moment, printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.replay import outcome_of
 
 if TYPE_CHECKING:

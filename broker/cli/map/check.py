@@ -1,4 +1,4 @@
-"""`broker map`: mapping files judged, tried, tested, compared and begun; each verb has its file."""
+"""`broker map check`: every mistake of mapping files with its place, and their examples run."""
 
 from __future__ import annotations
 
@@ -8,41 +8,15 @@ from typing import Annotated
 
 import typer
 
-from broker.cli import (
-    map_coverage,
-    map_deploy,
-    map_diff,
-    map_examples,
-    map_functions,
-    map_new,
-    map_show,
-    map_try,
-)
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.deadline import within_deadline
-from broker.cli.mappings import NEGATIVE, AsJson, configured, existing
-
-VERBS = (
-    map_show,
-    map_try,
-    map_examples,
-    map_diff,
-    map_coverage,
-    map_new,
-    map_deploy,
-    map_functions,
-)
+from broker.cli.mappings import configured, existing
+from broker.cli.printing import NEGATIVE, AsJson
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verbs of this group."""
-    verbs = typer.Typer(
-        no_args_is_help=True, help="Check, try, test, compare and begin mapping files."
-    )
+def register(verbs: typer.Typer) -> None:
+    """Add `check` to the group."""
     verbs.command("check")(check)
-    for verb in VERBS:
-        verb.register(verbs)
-    app.add_typer(verbs, name="map")
 
 
 def check(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
-from broker.cli.mappings import NEGATIVE, AsJson, configured, existing, print_json
+from broker.cli.mappings import configured, existing
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.mapping.trials.showing import Shown

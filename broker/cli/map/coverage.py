@@ -10,13 +10,9 @@ import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.corpus import LAST, CorpusOption, samples, watched
-from broker.cli.mappings import (
-    AsJson,
-    MappingsOption,
-    bundle_meant,
-    print_json,
-)
+from broker.cli.mappings import MappingsOption, bundle_meant
 from broker.cli.outline import printable
+from broker.cli.printing import AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.mapping.trials.coverage import Coverage, Covering, Place

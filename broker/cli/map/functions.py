@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.mappings import AsJson
+from broker.cli.printing import AsJson
 
 
 def register(verbs: typer.Typer) -> None:

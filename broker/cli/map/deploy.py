@@ -11,8 +11,8 @@ from broker.cli import auditing
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.deadline import within_deadline
 from broker.cli.login import who
-from broker.cli.mappings import NEGATIVE, AsJson, print_json
 from broker.cli.opening import opened
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

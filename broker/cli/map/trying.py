@@ -11,16 +11,10 @@ import typer
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.corpus import bytes_of, only_message
 from broker.cli.explaining import MADE_OF, near, outcome_lines, shown, unfinished_lines
-from broker.cli.map_try_event import event_of, try_event
-from broker.cli.mappings import (
-    NEGATIVE,
-    AsJson,
-    MappingsOption,
-    PortOption,
-    bundle_meant,
-    print_json,
-)
+from broker.cli.map.trying_event import event_of, try_event
+from broker.cli.mappings import MappingsOption, PortOption, bundle_meant
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.hl7.refusal import Refusal

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from broker.cli.mappings import NEGATIVE, print_json
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, print_json
 
 if TYPE_CHECKING:
     from broker.mapping.bundle import Bundle, Loaded

@@ -11,8 +11,9 @@ import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.corpus import LAST, CorpusOption, samples, watched
-from broker.cli.mappings import NEGATIVE, AsJson, bundle_of, configured, existing, print_json
+from broker.cli.mappings import bundle_of, configured, existing
 from broker.cli.outline import printable
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.mapping.trials.differing import Comparison, Sample

@@ -9,14 +9,8 @@ import typer
 
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.corpus import only_message
-from broker.cli.mappings import (
-    NEGATIVE,
-    AsJson,
-    MappingsOption,
-    PortOption,
-    bundle_meant,
-    print_json,
-)
+from broker.cli.mappings import MappingsOption, PortOption, bundle_meant
+from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.hl7.header import Header

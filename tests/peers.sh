@@ -7,6 +7,7 @@ command -v redis-server >/dev/null 2>&1 || wanted="$wanted redis-server"
 # pynetdicom installs a findscu of its own: DCMTK is there when one of its other programs is.
 command -v dcmdump >/dev/null 2>&1 || wanted="$wanted dcmtk"
 command -v systemd-analyze >/dev/null 2>&1 || wanted="$wanted systemd"
+command -v promtool >/dev/null 2>&1 || wanted="$wanted prometheus"
 [ -n "$wanted" ] || exit 0
 
 as_root=''

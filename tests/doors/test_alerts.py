@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -79,7 +80,9 @@ def rules() -> list[dict[str, Any]]:
     return list(group["rules"])
 
 
-def test_every_metric_of_the_alert_rules_is_there_in_a_broker_that_runs(broker: Broker) -> None:
+@pytest.fixture(scope="module")
+def worked(broker: Broker) -> Broker:
+    """The broker when it has taken and refused a message, and answered with an empty list."""
     accepted(broker.hl7, orm_o01(new_order()))
     refused = new_order()
     assert send(broker.hl7, orm_o01(refused).replace(b"|NW|", b"|QQ|")).code == "AE"
@@ -91,6 +94,97 @@ def test_every_metric_of_the_alert_rules_is_there_in_a_broker_that_runs(broker: 
         return wanted - {sample.name for family in families(broker) for sample in family.samples}
 
     until(lambda: not missing(), f"{missing()}")
+    until(lambda: samples(broker, "broker_orders_messages_total", ack="AE"), "the refusal")
+    until(lambda: samples(broker, "broker_modality_ae_empty_total"), "the empty list")
+    return broker
+
+
+def test_every_metric_of_the_alert_rules_is_there_in_a_broker_that_runs(worked: Broker) -> None:
+    assert worked.runs
+
+
+GROWS, STAYS = "0+1x600", "0x600"
+"""By one each minute, and not at all, for ten hours."""
+
+
+def slow(labels: Mapping[str, str]) -> str:
+    """Buckets of a histogram all of whose answers take five to ten seconds."""
+    return GROWS if float(labels["le"]) >= 10 else STAYS
+
+
+Course = str | Callable[[Mapping[str, str]], str]
+ILL: dict[str, dict[str, Course]] = {
+    "BrokerStoreTakesNoWrites": {"broker_store_writable": "0x600"},
+    "BrokerReplicasMissing": {"broker_store_shortfalls_total": GROWS},
+    "BrokerSelftestFails": {"broker_selftest_ok": "0x600"},
+    "BrokerNoOrders": {"broker_orders_last_message_timestamp_seconds": "30000x600"},
+    "BrokerRefusesOrders": {"broker_orders_messages_total": GROWS},
+    "BrokerOrdersWaitForACode": {"broker_orders_held": "1x600"},
+    "BrokerOrdersNotApplied": {"broker_orders_dead": "1x600"},
+    "BrokerAnswersOrdersSlowly": {"broker_orders_ack_seconds_bucket": slow},
+    "BrokerRefusesQueries": {"broker_modality_ae_failures_total": GROWS},
+    "BrokerListsAreEmpty": {
+        "broker_modality_ae_empty_total": GROWS,
+        "broker_modality_ae_find_seconds_count": GROWS,
+    },
+    "BrokerAnswersQueriesSlowly": {"broker_modality_find_seconds_bucket": slow},
+    "BrokerStepsOnNobodysList": {"broker_updates_invisible_steps": "1x600"},
+    "BrokerExamsNeverEnd": {"broker_modality_mpps_never_ended_total": GROWS},
+    "BrokerExamsToLookAt": {"broker_modality_mpps_exceptions": "1x600"},
+    "BrokerRisAway": {"broker_updates_away": "1x600"},
+    "BrokerRisPaused": {"broker_updates_paused": "1x600"},
+    "BrokerReportsWaitForAPerson": {"broker_updates_dead_letters": "1x600"},
+    "BrokerMappingsNotReloaded": {"broker_store_mapping_reload_ok": "0x600"},
+    "BrokerCertificateEnds": {"broker_orders_certificate_days_left": "3x600"},
+}
+"""For each alert how metrics of a broker go when it is so; all others stay what they are."""
+
+
+def series(found: Iterable[Metric], ill: Mapping[str, Course]) -> list[dict[str, str]]:
+    """Every sample of a broker's own text that the rules name, as promtool reads it."""
+    made, named = [], {name for rule in rules() for name in NAME.findall(rule["expr"])}
+    samples = (sample for family in found for sample in family.samples)
+    for sample in (each for each in samples if each.name in named):
+        course = ill.get(sample.name, f"{sample.value}x600")
+        labels = ",".join(f"{name}={json.dumps(text)}" for name, text in sample.labels.items())
+        values = course if isinstance(course, str) else course(sample.labels)
+        made.append({"series": f"{sample.name}{{{labels}}}", "values": values})
+    return made
+
+
+def fires(alert: str, *, firing: bool) -> dict[str, Any]:
+    """That an alert fires, or does not, after ten hours: at ten in the morning of 1970-01-01."""
+    expr = f'(count(ALERTS{{alertname="{alert}",alertstate="firing"}}) > bool 0) or vector(0)'
+    samples = [{"labels": "{}", "value": int(firing)}]
+    return {"expr": expr, "eval_time": "10h", "exp_samples": samples}
+
+
+@pytest.mark.peer("promtool")
+def test_each_alert_fires_on_the_broker_s_own_metrics_when_it_is_so_and_else_not(
+    worked: Broker, tmp_path: Path
+) -> None:
+    """Judged by Prometheus' own reader of rules."""
+    names = [rule["alert"] for rule in rules()]
+    assert sorted(ILL) == sorted(names)
+    found = families(worked)
+    well = {"broker_updates_away": "0x600", "broker_orders_dead": "0x600"}  # as it is with `far`
+    told: list[tuple[Mapping[str, Course], list[dict[str, Any]]]] = [
+        (well, [fires(name, firing=False) for name in names])
+    ]
+    told += [(course, [fires(name, firing=True)]) for name, course in ILL.items()]
+    named = {sample.name for family in found for sample in family.samples}
+    assert not {metric for course in ILL.values() for metric in course} - named
+    tests = [
+        {"interval": "1m", "input_series": series(found, course), "promql_expr_test": expected}
+        for course, expected in told
+    ]
+    file = tmp_path / "tests.yaml"
+    said = {"rule_files": [str(RULES)], "evaluation_interval": "10m", "tests": tests}
+    file.write_text(json.dumps(said))
+    judged = subprocess.run(
+        ["promtool", "test", "rules", file], capture_output=True, text=True, check=False
+    )
+    assert judged.returncode == 0, (judged.stdout + judged.stderr)[-4000:]
 
 
 def test_every_rule_says_how_bad_it_is_and_what_to_do() -> None:
@@ -99,6 +193,7 @@ def test_every_rule_says_how_bad_it_is_and_what_to_do() -> None:
     for rule in rules():
         assert rule["expr"].count("(") == rule["expr"].count(")")
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
+        assert rule["annotations"].keys() == {"summary", "remedy"}
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["remedy"].startswith("broker ")
 

@@ -173,7 +173,7 @@ class Answers:
 
     async def _items(self, members: Sequence[bytes]) -> dict[bytes, list[_Item]]:
         """Read the items that members lead to; what is there no more is left out."""
-        asked = {reads.stood(member).member: member for member in members}
+        asked = {member.rpartition(b"@")[0]: member for member in members}
         names = dict.fromkeys(step.partition(reads.STEP_MARK)[0] for step in asked)
         raw = await self._store.run(reads.records(list(names)))
         found: dict[bytes, list[_Item]] = {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -233,9 +233,10 @@ class Order(Record):
         return self.altered(procedures=procedures)
 
 
-_FIELDS: dict[type[Record], frozenset[str]] = {
-    model: frozenset(model.model_fields) for model in (Patient, Order, Procedure, Step)
-}
+_OF_PATIENT, _OF_ORDER, _OF_PROCEDURE, _OF_STEP = (
+    frozenset(model.model_fields) for model in (Patient, Order, Procedure, Step)
+)
+_ANOTHER_VERSION: Final = "a record of another version"
 
 
 class Item(NamedTuple):
@@ -258,9 +259,8 @@ class StoredItem(NamedTuple):
 def items(order: Order, patient: Patient) -> Iterator[Item]:
     """Join an order with its patient: one worklist item a step (PS3.4 K.6.1.2.1)."""
     for procedure, step in order.steps():
-        above = (patient.facts, order.facts, procedure.facts)
-        said = step.facts.attributes
-        joined_ = _joined([f.attributes for f in above], said, step.status.value, step.begun_at)
+        above = (patient.facts.attributes, order.facts.attributes, procedure.facts.attributes)
+        joined_ = _joined(above, step.facts.attributes, step.status.value, step.begun_at)
         yield Item(order, procedure, step, joined_)
 
 
@@ -270,30 +270,29 @@ def stored_items(order: Mapping[str, Any], patient: Mapping[str, Any]) -> Iterat
     Raises ValueError for a record of a version that knows more, and whatever comes of values that
     no record can hold.
     """
-    _refuse_unknown(patient, Patient)
-    _refuse_unknown(order, Order)
+    if not (patient.keys() <= _OF_PATIENT and order.keys() <= _OF_ORDER):
+        raise ValueError(_ANOTHER_VERSION)
     of_patient, of_order = patient["facts"]["attributes"], order["facts"]["attributes"]
     for procedure in order["procedures"]:
-        _refuse_unknown(procedure, Procedure)
+        if not procedure.keys() <= _OF_PROCEDURE:
+            raise ValueError(_ANOTHER_VERSION)
         above = (of_patient, of_order, procedure["facts"]["attributes"])
         for step in procedure["steps"]:
-            _refuse_unknown(step, Step)
+            if not step.keys() <= _OF_STEP:
+                raise ValueError(_ANOTHER_VERSION)
             said, begun_at = step["facts"]["attributes"], step.get("begun_at") or ()
             attributes = _joined(above, said, step["status"], begun_at)
             yield StoredItem(procedure["id"], step["id"], attributes)
 
 
-def _refuse_unknown(record: Mapping[str, Any], model: type[Record]) -> None:
-    if not record.keys() <= _FIELDS[model]:
-        raise ValueError("a record of another version")
-
-
 def _joined(
-    above: Iterable[Attributes], step: Attributes, status: str, begun_at: Sequence[str]
+    above: tuple[Attributes, Attributes, Attributes],
+    step: Attributes,
+    status: str,
+    begun_at: Sequence[str],
 ) -> Attributes:
-    attributes: Attributes = {}
-    for held in above:
-        attributes.update(held)
+    patient, order, procedure = above
+    attributes: Attributes = {**patient, **order, **procedure}
     step_attributes = {**step, "ScheduledProcedureStepStatus": status}
     if begun_at:
         step_attributes[BEGUN_AT] = list(begun_at)
@@ -304,8 +303,9 @@ def _joined(
 
 def _describe(request: Attributes, step: Attributes) -> None:
     """Fill the 1C descriptions from each other: one of text and code must be there (K.6-1)."""
-    meaning = _meaning(request.get("RequestedProcedureCodeSequence"))
-    described = request.get("RequestedProcedureDescription") or meaning
+    described = request.get("RequestedProcedureDescription") or _meaning(
+        request.get("RequestedProcedureCodeSequence")
+    )
     protocol = step.get("ScheduledProcedureStepDescription") or _meaning(
         step.get("ScheduledProtocolCodeSequence")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -29,6 +30,13 @@ from broker.worklist.records import Order
 log = structlog.get_logger("modality")
 
 
+class Written(NamedTuple):
+    """An exam as it is in the store now, and the revision that it has there."""
+
+    performed: Performed
+    revision: str
+
+
 @dataclass(frozen=True)
 class Recording:
     """Writes exams; `clock` gives the time in the site's zone."""
@@ -46,7 +54,7 @@ class Recording:
         performed: Performed,
         status: str = "",
         sent_on: Sequence[Event] = (),
-    ) -> Performed | None:
+    ) -> Written | None:
         """Write an exam as it shall be, and what follows; None when a record changed meanwhile.
 
         For its steps and RISs it has another `status` where it has never ended by itself. `sent_on`
@@ -80,7 +88,7 @@ class Recording:
         if not isinstance(outcome, Committed):
             return None
         _warn(change.before, performed, read.known, after)
-        return performed
+        return Written(performed, outcome.revision)
 
     def relayed(self, request: DimseRequest, performed: Performed, calling: str) -> list[Event]:
         """Give a request as it came to the SCPs that MPPS is sent on to."""

@@ -39,6 +39,8 @@ ATTEMPTS: Final = 100
 LARGE: Final = 64 * 1024
 """Bytes of a data set of some hundred images: reading it takes milliseconds that others wait."""
 MOST_LOGGED: Final = 20
+MOST_RECENT: Final = 200
+"""Exams that are remembered till their next request: some 10 KB each."""
 UNCHECKED: Final = frozenset(
     {"ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence"}
 )
@@ -63,11 +65,19 @@ def reported_to_nobody(it: Reported) -> None:
     """The default: nobody keeps a trail of reports."""
 
 
+class Recent(NamedTuple):
+    """An exam that this process has written, and how many connections to Redis it had made then."""
+
+    performed: Performed
+    revision: str
+    connections: int
+
+
 @dataclass(frozen=True)
 class Steps:
     """Answers N-CREATE and N-SET; Success only after the commit that holds all of it.
 
-    `reported` hears of each when it is answered.
+    `reported` hears of each when it is answered. `recent` are exams that need not be read again.
     """
 
     store: AsyncStore
@@ -75,6 +85,7 @@ class Steps:
     metrics: ModalityMetrics
     directory: Directory = field(default_factory=Directory)
     reported: Callable[[Reported], None] = reported_to_nobody
+    recent: dict[str, Recent] = field(default_factory=dict)
 
     async def create(
         self, request: DimseRequest, association: Association
@@ -128,10 +139,11 @@ class Steps:
 
     async def _record(self, request: DimseRequest, asked: Request, mode: Mode) -> Answer:
         """Read, decide, commit; again when another message changed a record meanwhile."""
-        if asked.kind == mpps.CREATE:
-            # It is new, or the commit finds that it is not; what is refused is perhaps a repeat.
+        if (guess := self._guessed(asked)) is not None:
+            # The commit finds out whether it is right; what is refused is perhaps a repeat.
             with suppress(MppsRefused):
-                if answer := await self._attempt(request, asked, mode, None, ABSENT):
+                answer = await self._attempt(request, asked, mode, *guess)
+                if answer and not answer.repeat:
                     return answer
         for _ in range(ATTEMPTS):
             stored, revision = await self.store.run(reads.mpps(asked.uid))
@@ -154,7 +166,24 @@ class Steps:
         change = MppsChange(revision, stored, answer.performed, request.dataset or b"")
         relayed = self.recording.relayed(request, answer.performed, asked.calling)
         written = await self.recording.write(change, answer.performed, sent_on=relayed)
-        return answer if written else None
+        if written is None:
+            return None
+        if len(self.recent) >= MOST_RECENT:
+            self.recent.pop(next(iter(self.recent)))
+        self.recent[asked.uid] = Recent(*written, self.store.connections)
+        return answer
+
+    def _guessed(self, asked: Request) -> tuple[Performed | None, str] | None:
+        """Give what is probably stored: nothing before an N-CREATE, then what this process wrote.
+
+        Nothing is guessed once another Redis may answer: it may give revisions anew.
+        """
+        if asked.kind == mpps.CREATE:
+            return None, ABSENT
+        recent = self.recent.pop(asked.uid, None)
+        if recent is None or recent.connections != self.store.connections:
+            return None
+        return recent.performed, recent.revision
 
     def _report(
         self,

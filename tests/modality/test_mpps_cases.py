@@ -12,6 +12,7 @@ from broker.dicom.dimse import STATUS as STATUS_ELEMENT
 from broker.modality.assumed import Assumed
 from broker.probe.datasets import to_dataset
 from broker.probe.orders import Patient, Step, orm_o01
+from broker.store import keys
 from broker.store.commit import ABSENT, MppsChange
 from broker.worklist.ending import DONE_BY_AGE
 from broker.worklist.mpps import ENDS_BEFORE_START, NEVER_ENDED, Performed
@@ -164,6 +165,57 @@ def test_p16_an_exam_ends_on_another_day_on_another_association_at_another_door(
         hospital.now = before
     assert hospital.states(order) == ["IP", "CM"]
     assert hospital.statuses(order) == ["COMPLETED"]
+
+
+def test_what_another_door_has_said_of_an_exam_meanwhile_is_not_lost(
+    hospital: Hospital, scanner: Modality
+) -> None:
+    """The door that began it remembers it as it was then."""
+    order = new_order()
+    hospital.orders(order)
+    uid = hospital.begins(scanner, order)
+    said = {"CommentsOnThePerformedProcedureStep": "contrast late"}
+    with hospital.scanner("CT2", door=1) as other:
+        assert other.set(uid, said).status == 0x0000
+    assert scanner.set(uid, hospital.ended(uid)).status == 0x0000
+    exam = hospital.performed(uid)
+    assert exam is not None
+    assert exam.attributes["CommentsOnThePerformedProcedureStep"] == "contrast late"
+    assert (exam.status, hospital.states(order)) == ("COMPLETED", ["IP", "CM"])
+
+
+def test_an_exam_that_was_removed_meanwhile_is_not_there_for_the_door_that_began_it(
+    hospital: Hospital, scanner: Modality
+) -> None:
+    order = new_order()
+    hospital.orders(order)
+    uid = hospital.begins(scanner, order)
+    hospital.forget(uid)
+    assert scanner.set(uid, hospital.ended(uid)).status == 0x0112
+
+
+def test_an_exam_is_not_read_again_by_the_door_that_wrote_it(
+    hospital: Hospital, scanner: Modality
+) -> None:
+    order = new_order()
+    hospital.orders(order)
+    uid = hospital.begins(scanner, order)
+    said = {"CommentsOnThePerformedProcedureStep": "contrast late"}
+    for more in (said, said, {**said, "PerformedProcedureStepDescription": "CT"}):
+        assert scanner.set(uid, more).status == 0x0000
+    asked = []
+    with hospital.store.redis.monitor() as heard:
+        assert scanner.set(uid, hospital.ended(uid)).status == 0x0000
+        hospital.store.redis.echo("that was all")
+        while "that was all" not in (each := heard.next_command())["command"]:
+            asked.append(each)
+    assert asked
+    read = f"GET {keys.mpps(uid)}"
+    assert not [each for each in asked if each["command"] == read and each["client_type"] != "lua"]
+    assert scanner.set(uid, hospital.ended(uid)).status == 0x0000, "a repeat, byte for byte"
+    exam = hospital.performed(uid)
+    assert exam is not None
+    assert exam.status == "COMPLETED"
 
 
 @pytest.mark.parametrize(
@@ -385,7 +437,7 @@ def test_an_exam_that_names_no_order_is_of_the_step_that_waits_here_if_the_site_
         exam = Performed(sop_instance_uid=new_uid(), status="IN PROGRESS", attributes=said)
         written = hospital.run(recording.write(MppsChange(ABSENT, None, exam), exam))
         assert written
-        assert len(written.references) == references
+        assert len(written.performed.references) == references
     assert (hospital.statuses(order), hospital.statuses(later)) == (["STARTED"], ["SCHEDULED"])
     assert hospital.states(order) == ["IP"]
 

@@ -37,6 +37,7 @@ COMMAND, LAST = 1, 2  # bits of a value's control header
 HEADER = struct.Struct(">BxI5xB")
 """Of a PDU its type and length, and the control header of the value that is first in it."""
 STATUS = struct.pack("<HHI", 0, 0x0900, 2)
+LEAF = struct.Struct("<HHI")
 STATUS_VALUE = struct.Struct("<H")
 PENDING = (0xFF00, 0xFF01)
 CANCELLED = 0xFE00
@@ -81,14 +82,18 @@ class Association:
     """An association with one context, by default of the worklist, in Implicit VR Little Endian."""
 
     def __init__(
-        self, address: tuple[str, int], own: str = "", abstract_syntax: str = WORKLIST
+        self,
+        address: tuple[str, int],
+        own: str = "",
+        abstract_syntax: str = WORKLIST,
+        calling: str = CALLING,
     ) -> None:
         """Connect, from the address `own`, and associate. Raises OSError when it is refused."""
         self._peer = socket.create_connection(address, PATIENCE_S, source_address=(own, 0))
         self._peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._held = b""
         self._message_ids = count(1)
-        self._peer.sendall(associate_request(abstract_syntax))
+        self._peer.sendall(associate_request(abstract_syntax, calling))
         self._expect(ASSOCIATE_AC)
 
     def find(self, identifier: bytes) -> int:
@@ -99,6 +104,26 @@ class Association:
             for status in self.statuses():  # noqa: B007 - the last one counts
                 answers += 1
         return -1 if status else answers - 1
+
+    def answers(self, identifier: bytes) -> list[bytes]:
+        """Ask and read to the end; gives the data set of each answer.
+
+        Raises ConnectionError where the last status is not Success.
+        """
+        self.begin(identifier)
+        found, status, data = list[bytes](), PENDING[0], b""
+        while status in PENDING:
+            for control, value in _values(self._expect(P_DATA)):
+                if control & COMMAND:
+                    status = STATUS_VALUE.unpack_from(value, value.rfind(STATUS) + 8)[0]
+                else:
+                    data += value
+                if control == LAST:
+                    found.append(data)
+                    data = b""
+        if status:
+            raise ConnectionError(f"a query ended with status {status:#06x}")
+        return found
 
     def begin(self, identifier: bytes) -> int:
         """Send a C-FIND-RQ; returns its Message ID."""
@@ -168,6 +193,26 @@ class Association:
         return piece
 
 
+def _values(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The control header and the content of each value of a P-DATA-TF (PS3.8 §9.3.5)."""
+    offset = 0
+    while offset < len(body):
+        length = int.from_bytes(body[offset : offset + 4], "big")
+        yield body[offset + 5], body[offset + 6 : offset + 4 + length]
+        offset += 4 + length
+
+
+def leaf(data: bytes, tag: int) -> bytes:
+    """What a data set in Implicit VR Little Endian says, if no sequence comes before it."""
+    offset = 0
+    while offset < len(data):
+        group, element, length = LEAF.unpack_from(data, offset)
+        if group << 16 | element == tag:
+            return data[offset + 8 : offset + 8 + length].rstrip(b" \0")
+        offset += 8 + length
+    return b""
+
+
 def _pdu(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxI", kind, len(body)) + body
 
@@ -176,11 +221,11 @@ def _item(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxH", kind, len(body)) + body
 
 
-def associate_request(abstract_syntax: str) -> bytes:
+def associate_request(abstract_syntax: str, calling: str = CALLING) -> bytes:
     """An A-ASSOCIATE-RQ (PS3.8 §9.3.2) with one context."""
     context = _item(0x30, abstract_syntax.encode()) + _item(0x40, IMPLICIT.encode())
     user = _item(0x51, struct.pack(">I", MAX_PDU)) + _item(0x52, IMPLEMENTATION.encode())
-    titles = CALLED.ljust(16).encode() + CALLING.ljust(16).encode()
+    titles = CALLED.ljust(16).encode() + calling.ljust(16).encode()
     return _pdu(
         1,
         struct.pack(">HH", 1, 0)

@@ -42,10 +42,10 @@ STEP_KEYS = (
 START_DATE = "ScheduledProcedureStepStartDate"
 
 ORM = """\
-MSH|^~\\&|BENCHRIS|NORTH|BROKER|NORTH|{sent:%Y%m%d%H%M%S}||ORM^O01|B{number}|P|2.3.1||||||UNICODE UTF-8
+MSH|^~\\&|BENCHRIS|NORTH|BROKER|NORTH|{sent:%Y%m%d%H%M%S}||ORM^O01|{control_id}|P|2.3.1||||||UNICODE UTF-8
 PID|1||P{number}^^^NORTH^MR||MUSTER{number}^MIRJAM^ANNA^^DR.||19800229|F|||77 QUARRY RD^^GLENHAVEN^OR^97401^US^L||5550139|5550140
 PV1|1|O|RADIO^2^1^NORTH||||1144^HALVORSEN^PIPPA^^^^MD|30112^WALDEN^PIA^^^DR|||||||||||V{number}
-ORC|NW|PL{number}|FL{number}||SC||^^^{start:%Y%m%d%H%M%S}^^R||{sent:%Y%m%d%H%M%S}|7781^RADIOLOGY||30112^WALDEN^PIA^^^DR||5550100
+ORC|{code}|PL{number}|FL{number}||SC||^^^{start:%Y%m%d%H%M%S}^^R||{sent:%Y%m%d%H%M%S}|7781^RADIOLOGY||30112^WALDEN^PIA^^^DR||5550100
 OBR|1|PL{number}|FL{number}|CTHEAD^CT head^BENCH^CTHEAD^CT head without contrast^BENCH||{sent:%Y%m%d%H%M%S}|||||||Penicillin||^^^Head|30112^WALDEN^PIA^^^DR||ACC{number}|RP{number}|SPS{number}|{station}|||CT|||^^^{start:%Y%m%d%H%M%S}^^R|||WALK|^Headache, worst of life|||7781&HALVORSEN&PIPPA||||||||||CTHEAD^CT head^BENCH
 ZDS|{study_uid}^BENCH^Application^DICOM
 """  # noqa: E501 a segment is a line
@@ -94,15 +94,22 @@ def _entry(number: int, place: int, today: date) -> Entry:
     return Entry(number, station, start + timedelta(days=place % OTHER_DAYS))
 
 
-def order_frame(entry: Entry, *, sent: datetime) -> bytes:
-    """The ORM^O01 that schedules the entry, as an MLLP block."""
+def order_frame(entry: Entry, *, sent: datetime, code: str = "NW", control_id: str = "") -> bytes:
+    """The ORM^O01 that schedules the entry, or another ORC-1, as an MLLP block."""
     text = ORM.format(
+        code=code,
+        control_id=control_id or f"B{entry.number}",
         number=entry.number,
         station=entry.station,
         start=entry.start,
         study_uid=entry.study_uid,
         sent=sent,
     )
+    return framed(text)
+
+
+def framed(text: str) -> bytes:
+    """A message that is written in lines, as an MLLP block."""
     return b"\x0b" + text.replace("\n", "\r").encode() + b"\x1c\r"
 
 

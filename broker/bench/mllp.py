@@ -43,6 +43,10 @@ class Conversation:
         self.answer += piece
         return self.answer.endswith(END)
 
+    def close(self) -> None:
+        """Close the connection."""
+        self.peer.close()
+
 
 def send_orders(
     address: tuple[str, int], frames: list[bytes], *, connections: int, seconds: float

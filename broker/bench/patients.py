@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
+from broker.bench.entries import framed
 from broker.bench.mllp import send_orders
 from broker.bench.processes import Broker, resident_mib, store_of, used_bytes
 from broker.store import archive, metrics
@@ -101,7 +102,7 @@ def _frame(number: int, now: datetime) -> bytes:
     text = ADT.format(number=number, patient=number % PATIENTS, sent=now)
     if number % 100 == 0:
         text += f"OBX|1|ED|DOC^Report||^application^pdf^Base64^{'QUJD' * (DOCUMENT // 4)}||||||F\n"
-    return b"\x0b" + text.replace("\n", "\r").encode() + b"\x1c\r"
+    return framed(text)
 
 
 def _sample(

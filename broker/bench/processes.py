@@ -22,11 +22,12 @@ class Broker:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process has: open descriptors, threads, resident MiB."""
+    """What one process has: open descriptors, threads, resident MiB, and its share of those."""
 
     descriptors: int
     threads: int
     resident_mib: float
+    share_mib: float
 
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -61,16 +62,48 @@ def resident_mib(pid: int) -> Mapping[str, float]:
 
 def cost(pid: int, name: str) -> Cost | None:
     """What the process of this name below `pid` has; None where there is none, or no /proc."""
+    found = next((each for each in _tree(pid) if _name(each) == name), None)
+    return None if found is None else _cost(found)
+
+
+def costs(pid: int) -> Mapping[str, Cost]:
+    """What a broker's processes have, by role; a door of several has its instance with it.
+
+    What Redis forks to write its file anew is left out.
+    """
+    found: dict[str, Cost] = {}
     for each in _tree(pid):
-        if _name(each) == name:
-            place = Path(f"/proc/{each}")
-            pages = int((place / "statm").read_text().split()[1])
-            return Cost(
-                len(list((place / "fd").iterdir())),
-                len(list((place / "task").iterdir())),
-                pages * os.sysconf("SC_PAGESIZE") / _MIB,
-            )
-    return None
+        name = _name(each) or ("supervisor" if each == pid else "forkserver")
+        if name in found:
+            name = f"{name} {_command(each).rpartition(' ')[2]}"
+        has = None if name.startswith("redis ") else _cost(each)
+        if has is not None:
+            found[name] = has
+    return found
+
+
+def _cost(pid: int) -> Cost | None:
+    place = Path(f"/proc/{pid}")
+    try:
+        pages = int((place / "statm").read_text().split()[1])
+        resident_mib = pages * os.sysconf("SC_PAGESIZE") / _MIB
+        return Cost(
+            len(list((place / "fd").iterdir())),
+            len(list((place / "task").iterdir())),
+            resident_mib,
+            _share_mib(place) or resident_mib,
+        )
+    except OSError:
+        return None
+
+
+def _share_mib(place: Path) -> float:
+    """Its memory, of what it shares with others only its part (PSS); 0 where nobody tells."""
+    try:
+        told = (place / "smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return int(told.partition("\nPss:")[2].split()[0]) / 1024
 
 
 def process(pid: int, name: str) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from broker.cli import bench_map, bench_orders, bench_scanners
+from broker.cli import bench_map, bench_orders, bench_scanners, bench_soak
 
-VERBS = (bench_orders, bench_scanners, bench_map)
+VERBS = (bench_orders, bench_scanners, bench_soak, bench_map)
 
 
 def register(program: typer.Typer) -> None:

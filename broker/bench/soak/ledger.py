@@ -50,8 +50,8 @@ class Tally:
     def hop(self) -> Hop:
         """Its figures; all 0 where there was no answer."""
         ordered = sorted(self.took_s) or [0.0]
-        ranks = (1000 * percentile(ordered, percent) for percent in (50, 95, 99, 100))
-        return Hop(len(self.took_s), *ranks, self.errors, tuple(self.words))
+        p50, p95, p99, most = (1000 * percentile(ordered, percent) for percent in (50, 95, 99, 100))
+        return Hop(len(self.took_s), p50, p95, p99, most, self.errors, tuple(self.words))
 
 
 class Ledger:

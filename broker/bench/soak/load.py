@@ -116,25 +116,30 @@ class Load:
             return
 
     def _before(self, message: Message) -> None:
-        if message.kind is Kind.NEW:
+        """Note what is about to be sent, and which list it takes an order off."""
+        if message.kind is Kind.NEW or message.fate is Fate.MOVED:
             self.lists.coming(message.place, message.number)
-        elif message.fate is Fate.MOVED:
-            self.lists.coming(message.place, message.number)
-            self.lists.leaving(self.plan.polled_of(message.number), message.number, time.monotonic())
-        elif message.kind is Kind.CANCEL:
-            self.lists.leaving(message.place, message.number, time.monotonic())
+        if old := self._taken_off(message):
+            self.lists.leaving(old, message.number, time.monotonic())
 
     def _after(self, message: Message, at: float) -> None:
-        if message.kind is Kind.CANCEL:
-            self.lists.left(message.place, message.number, at)
-        elif message.kind is Kind.PATIENT:
-            self.renamed.add(message.number)
-        elif message.kind is Kind.NEW or message.fate is Fate.MOVED:
+        """Note what was acknowledged."""
+        if message.kind is Kind.NEW or message.fate is Fate.MOVED:
             self.lists.taken(message.place, message.number, at)
-        if message.fate is Fate.MOVED and message.kind is Kind.UPDATE:
-            self.lists.left(self.plan.polled_of(message.number), message.number, at)
+        if old := self._taken_off(message):
+            self.lists.left(old, message.number, at)
+        if message.kind is Kind.PATIENT:
+            self.renamed.add(message.number)
         if message.fate is Fate.LEFT:
             self._seen.put((message, at))
+
+    def _taken_off(self, message: Message) -> Place | None:
+        """The list on which the order of a message is no more after it."""
+        if message.kind is Kind.CANCEL or (
+            message.kind is Kind.UPDATE and message.fate is Fate.MOVED
+        ):
+            return self.plan.polled_of(message.number)
+        return None
 
     # --- lists
 

@@ -1,4 +1,4 @@
-"""The run: load for so many minutes, a look every few seconds, at the end everything is asked for."""
+"""The run: load for so many minutes, looks in between, at the end everything is asked for."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ class Soak:
     def minutes(self) -> Iterator[Minute]:
         """Yield each minute as it ends, then the whole; afterwards the verdicts are there."""
         began = time.monotonic()
-        load = Load(
-            self.plan, self.scene.broker.hl7, self.scene.dicom, began, began + self.seconds
-        )
+        load = Load(self.plan, self.scene.broker.hl7, self.scene.dicom, began, began + self.seconds)
         with closing(store_of(self.scene.broker)) as store, ThreadPoolExecutor(THREADS) as pool:
             self.samples.append(sample(self.scene.broker, store, 0.0))
             working = load.start(pool)
@@ -90,9 +88,7 @@ class Soak:
         end = self.samples[-1]
         yield Minute("the whole", hops, end.costs, end.redis_mib, end.disk_mib)
 
-    def _watch(
-        self, store: Store, began: float, ends: float, is_over: Callable[[], bool]
-    ) -> None:
+    def _watch(self, store: Store, began: float, ends: float, is_over: Callable[[], bool]) -> None:
         """Sample every few seconds till a minute ends."""
         while (now := time.monotonic()) < ends and not is_over():
             due = began + SAMPLE_S * (1 + (now - began) // SAMPLE_S)

@@ -10,9 +10,18 @@ from datetime import datetime, time, timedelta
 from broker.bench.entries import Entry, framed, order_frame
 from broker.bench.soak.plan import Fate, Kind, Message
 
-HEAD = "MSH|^~\\&|BENCHRIS|NORTH|BROKER|NORTH|{sent}||{type}|{control_id}|P|{version}||||||UNICODE UTF-8\n"
-PID = "PID|1||P{number}^^^NORTH^MR||{name}||19800229|F|||77 QUARRY RD^^GLENHAVEN^OR^97401^US^L||5550139\n"
-PV1 = "PV1|1|O|RADIO^2^1^NORTH||||1144^HALVORSEN^PIPPA^^^^MD|30112^WALDEN^PIA^^^DR|||||||||||V{number}\n"
+HEAD = (
+    "MSH|^~\\&|BENCHRIS|NORTH|BROKER|NORTH|{sent}||{type}|{control_id}|P|{version}"
+    "||||||UNICODE UTF-8\n"
+)
+PID = (
+    "PID|1||P{number}^^^NORTH^MR||{name}||19800229|F|||77 QUARRY RD^^GLENHAVEN^OR^97401^US^L"
+    "||5550139\n"
+)
+PV1 = (
+    "PV1|1|O|RADIO^2^1^NORTH||||1144^HALVORSEN^PIPPA^^^^MD|30112^WALDEN^PIA^^^DR"
+    "|||||||||||V{number}\n"
+)
 ORC = "ORC|{code}|PL{number}|FL{number}||{status}||||{sent}|7781^RADIOLOGY||30112^WALDEN^PIA^^^DR\n"
 TQ1 = "TQ1|1||||||{start}||R^Routine^HL70485\n"
 OMG = (
@@ -31,7 +40,11 @@ OMI = (
 CANCEL = f"{HEAD}{PID}{ORC}OBR|1|PL{{number}}|FL{{number}}|CTHEAD^CT head^BENCH\n"
 ADT = f"{HEAD}EVN|A08|{{sent}}\n{PID}{PV1}"
 
-STYLES = (("ORM^O01", "2.3.1", ""), ("OMG^O19^OMG_O19", "2.5.1", OMG), ("OMI^O23^OMI_O23", "2.5.1", OMI))
+STYLES = (
+    ("ORM^O01", "2.3.1", ""),
+    ("OMG^O19^OMG_O19", "2.5.1", OMG),
+    ("OMI^O23^OMI_O23", "2.5.1", OMI),
+)
 
 
 def frame(message: Message, tick: int, *, sent: datetime) -> bytes:

@@ -47,7 +47,9 @@ def memory(samples: Sequence[Sample]) -> Iterator[Verdict]:
 
 def handles(samples: Sequence[Sample]) -> Iterator[Verdict]:
     """A verdict for descriptors and for threads, each of all processes."""
-    rule = f"median of the last third at most {MOST_MORE} above that of the third before"
+    rule = (
+        f"median of the last half after the first quarter at most {MOST_MORE} above the half before"
+    )
     for what in ("descriptors", "threads"):
         more = {}
         for name in _lasting(samples):

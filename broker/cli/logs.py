@@ -62,9 +62,12 @@ def _raised(said: object) -> BaseException | None:
 
 
 def configure(settings: Log, **context: object) -> None:
-    """Set up structlog for this process; `context` (door, instance) is on every line."""
+    """Set up structlog for this process; `context` (door, instance) is on every line.
+
+    The door of the context says with which level.
+    """
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
-    level = getattr(logging, settings.level.upper())
+    level = getattr(logging, settings.level_of(f"{context.get('door', '')}").upper())
     structlog.configure(
         processors=_TEXT if as_text else [_json_lines(context)],
         wrapper_class=structlog.make_filtering_bound_logger(level),

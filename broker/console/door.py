@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 import uvicorn
 
 from broker.console.pages import application
+from broker.console.telling import told
 from broker.settings import Address, Settings
 from broker.store import reads
 from broker.store.executors import AsyncStore, StoreUnavailable
@@ -47,7 +48,7 @@ async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None])
     store = AsyncStore(settings.redis.full_url)
     names = [each.name for each in settings.destinations]
     config = uvicorn.Config(
-        application(store, names, _test_every_s(settings), settings.console),
+        told(application(store, names, _test_every_s(settings), settings.console)),
         lifespan="off",
         log_config=None,
         access_log=False,

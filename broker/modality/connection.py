@@ -64,7 +64,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else "?"
+        if peer:
+            self._address, self._serving.port = str(peer[0]), int(peer[1])
         self._certificate = names_of(transport.get_extra_info("peercert"))
         if not self._reception.arrived(self, self._address):
             log.warning("connection closed", address=self._address, reason="too many connections")
@@ -204,6 +205,7 @@ class Connection(asyncio.Protocol):
             "association",
             outcome=outcome,
             address=self._address,
+            port=self._serving.port,
             requests=self._serving.count,
             ms=round(seconds * 1000, 1),
             **facts,

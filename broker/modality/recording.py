@@ -193,4 +193,4 @@ def _warn(
                 found.setdefault(flag, []).append(key)
     for reason, orders in found.items():
         uid = performed.sop_instance_uid
-        log.warning("MPPS wants a look", instance=uid, reason=reason, orders=orders)
+        log.warning("MPPS wants a look", sop_instance=uid, reason=reason, orders=orders)

@@ -51,10 +51,10 @@ class Retrieve:
             "mpps",
             operation=request.kind,
             calling=association.calling,
-            instance=request.sop_instance,
+            sop_instance=request.sop_instance,
             status=f"{response.status:04X}",
             comment=response.error_comment,
-            took_ms=round((perf_counter() - began) * 1000, 1),
+            ms=round((perf_counter() - began) * 1000, 1),
         )
         yield response
 
@@ -68,7 +68,7 @@ class Retrieve:
             comment = f"{fault.keyword} cannot be sent"
             return Response(PROCESSING_FAILURE, error_comment=comment)
         except StoreUnavailable as problem:
-            log.error("store unavailable", problem=f"{problem}", instance=request.sop_instance)
+            log.error("store unavailable", problem=f"{problem}", sop_instance=request.sop_instance)
             return Response(PROCESSING_FAILURE, error_comment="the step cannot be read now")
 
 

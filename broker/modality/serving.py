@@ -51,6 +51,8 @@ class Serving:
         self._answered = False  # the current request has its final response, only not yet drained
         self._waiting: deque[DimseRequest] = deque()
         self.count = 0
+        self.port = 0
+        """Of the peer: the lines of its requests and of its association have it."""
 
     @property
     def busy(self) -> bool:
@@ -125,6 +127,7 @@ class Serving:
             status=f"{final.status:04X}",
             answers=self._answers,
             calling=association.calling,
+            port=self.port,
             ms=round(seconds * 1000, 1),
         )
         labels = {"kind": request.kind, "status": f"{final.status:04X}"}

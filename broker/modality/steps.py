@@ -204,11 +204,11 @@ class Steps:
             "mpps",
             operation=request.kind,
             calling=calling,
-            instance=uid,
+            sop_instance=uid,
             status=f"{response.status:04X}",
             comment=response.error_comment,
             tolerated=[*told[:MOST_LOGGED], *more],
-            took_ms=round((perf_counter() - began) * 1000, 1),
+            ms=round((perf_counter() - began) * 1000, 1),
         )
 
 
@@ -245,7 +245,7 @@ def _refusal(problem: Exception, uid: str) -> Response:
             error_id=problem.error_id,
             attribute_list=_tags(problem.attributes),
         )
-    log.error("store unavailable", problem=f"{problem}", instance=uid)
+    log.error("store unavailable", problem=f"{problem}", sop_instance=uid)
     return Response(PROCESSING_FAILURE, error_comment="the step cannot be stored now")
 
 

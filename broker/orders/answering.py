@@ -159,4 +159,4 @@ class Answering:
             self.metrics.answered(source, arrived.message_type, code, seconds)
         if arrived.oddity:
             facts["oddity"] = arrived.oddity
-        log.info("message", ack=code, took_ms=round(seconds * 1000, 1), **arrived.facts, **facts)
+        log.info("message", ack=code, ms=round(seconds * 1000, 1), **arrived.facts, **facts)

@@ -33,8 +33,26 @@ class Console(Section):
         return self
 
 
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class DoorLevels(Section):
+    """The least level of one door that says another one than all; `run` is the supervisor."""
+
+    orders: Level | None = None
+    modality: Level | None = None
+    updates: Level | None = None
+    console: Level | None = None
+    run: Level | None = None
+
+
 class Log(Section):
     """Logs go to stderr: text for people, json for machines; auto asks whether it is a terminal."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Level = "info"
+    doors: DoorLevels = DoorLevels()
     format: Literal["auto", "text", "json"] = "auto"
+
+    def level_of(self, door: str) -> str:
+        """What a door says at least; `door` may be none of them, as in a command."""
+        return getattr(self.doors, door, None) or self.level

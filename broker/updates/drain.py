@@ -176,7 +176,8 @@ class Drain:
             destination=self._ris.name,
             control_id=event.control_id,
             cause=outcome.cause,
-            took_ms=round(took_s * 1000, 1),
+            order=event.order,
+            ms=round(took_s * 1000, 1),
         )
         return outcome
 

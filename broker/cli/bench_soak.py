@@ -30,6 +30,9 @@ def soak(
     ] = 50,
     polls: Annotated[int, typer.Option(min=1, max=500, help="C-FIND a second, of ten AEs.")] = 20,
     mpps: Annotated[int, typer.Option(min=1, max=50, help="Exams a second.")] = 2,
+    entries: Annotated[
+        int, typer.Option(min=0, max=32_000, help="On the worklist before it begins.")
+    ] = 16_000,
     as_json: AsJson = False,
 ) -> None:
     """Load at a steady pace, every answer judged; each minute is told, at last the verdicts.
@@ -39,7 +42,7 @@ def soak(
     """
     from broker.bench.report import machine
     from broker.bench.ris import Ris
-    from broker.bench.soak import measure, plan, report
+    from broker.bench.soak import filling, measure, plan, report
     from broker.probe.address import Address
     from broker.probe.throwaway import throwaway_broker
 
@@ -50,15 +53,18 @@ def soak(
         raise typer.BadParameter(f"with {orders} orders a second at most {most} minutes")
     about = machine()
     typer.echo(
-        f"bench soak: {minutes:g} minutes, {orders} messages, {polls} polls, {mpps} exams a second"
+        f"bench soak: {minutes:g} minutes of {orders} messages, {polls} polls, {mpps} exams a second"
+        f" over {entries} entries"
         f"\n{machine_line(about)}",
         err=as_json,
     )
     ris = Ris()
     ris.open()
-    told = measure.said(orders, minutes)
+    told = measure.said(entries, orders, minutes)
     with measuring(), throwaway_broker(Address("127.0.0.1", ris.port), said=told) as running:
         scene = measure.Scene(measurable(running), running.dicom, running.log, ris)
+        if entries:
+            filling.fill(running.hl7, running.dicom, entries, now=now)
         run = measure.Soak(scene, plan.Plan(orders, polls, mpps, now.date()), 60 * minutes)
         rows = []
         for minute in run.minutes():

@@ -29,7 +29,7 @@ Line = dict[str, Any]
 
 @contextmanager
 def played(**said: str) -> Iterator[tuple[Running, Ris]]:
-    """A broker with these settings of `log` after an order, a list, an exam, a page, a bare port."""
+    """A broker with these settings of `log` after an order, a list, an exam, pages, a bare port."""
     ris, now = Ris(), datetime.now().astimezone()
     ris.open()
     environ = {f"BROKER_LOG__{name.upper()}": level for name, level in said.items()}

@@ -144,9 +144,9 @@ class Soak:
         yield verdicts.none("nothing waits", left, "no dead letter, nothing in the outbox")
 
 
-def said(orders: int, minutes: float) -> Mapping[str, str]:
+def said(entries: int, orders: int, minutes: float) -> Mapping[str, str]:
     """Settings of a broker that has room for so much."""
-    most = int(orders * 60 * minutes * ENTRY_BYTES)
+    most = int((entries + orders * 60 * minutes) * ENTRY_BYTES)
     return {"BROKER_REDIS__MAX_MEMORY": f"{max(2**30, most)}"}
 
 

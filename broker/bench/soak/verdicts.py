@@ -11,7 +11,7 @@ from broker.bench.ris import Heard
 from broker.bench.soak.watch import Sample
 
 WARM_UP = 0.25
-"""Part of the run that is left out: caches and pools fill."""
+"""Part of the run that is left out: pools fill, and what is freed is not used again yet."""
 LEAST_S = 300.0
 """Of samples after it: a slope over less is noise."""
 MOST_MIB_PER_H = 8.0

@@ -53,8 +53,8 @@ def soak(
         raise typer.BadParameter(f"with {orders} orders a second at most {most} minutes")
     about = machine()
     typer.echo(
-        f"bench soak: {minutes:g} minutes of {orders} messages, {polls} polls, {mpps} exams a second"
-        f" over {entries} entries"
+        f"bench soak: {minutes:g} minutes of {orders} messages, {polls} polls, {mpps} exams"
+        f" a second over {entries} entries"
         f"\n{machine_line(about)}",
         err=as_json,
     )

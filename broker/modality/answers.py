@@ -28,7 +28,7 @@ MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 ANSWERS_BYTES: Final = 16 * 2**20
 FACTS_BYTES: Final = 12 * 2**20
 STEPS_BYTES: Final = 2**20
-FACTS_SIZE: Final = 2000
+FACTS_SIZE: Final = 2500
 """What some twenty attributes take in memory."""
 GONE: Final[Attributes] = {}
 """The facts of a step that was there in another version only."""

@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-OVERHEAD = 200
-"""Bytes that key and value take beside what they hold."""
+OVERHEAD = 320
+"""Bytes that key, value and their place in a table take beside what they hold."""
 
 
 class Kept(Generic[K, V]):

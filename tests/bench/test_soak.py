@@ -1,4 +1,4 @@
-"""`broker bench soak`: a few seconds of it for real, and rules that say no when something is wrong."""
+"""`broker bench soak`: some seconds of it for real, and rules that say no when they should."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What is there before a soak begins: a worklist, and all that the modality door keeps of it.
 
-A door keeps answers within bounds of bytes. Filled at the pace of a soak they would grow for half an
-hour, and look like a leak; filled before, whatever grows is one.
+A door keeps answers within bounds of bytes. Filled at the pace of a soak they would grow for half
+an hour, and look like a leak; filled before, whatever grows is one.
 """
 
 from __future__ import annotations

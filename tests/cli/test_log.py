@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -260,21 +261,86 @@ def test_an_empty_archive_and_no_broker_are_told_apart(
     assert "broker run" in capsys.readouterr().err
 
 
-def test_follow_shows_the_last_ones_and_each_that_comes_till_ctrl_c(filled: Store) -> None:
-    words = ["log", "-f", "--limit", "1", "--ack", "AA", "--json"]
+@contextmanager
+def following(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """`broker log -f` in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "broker", *words], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "broker", "log", "-f", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
-        assert process.stdout is not None
-        first = json.loads(process.stdout.readline())
-        filled.run(commit(Commit(at=NOW, archived=message("C5", "AE"))))
-        filled.run(commit(Commit(at=NOW, archived=message("C6", "AA"))))
-        second = json.loads(process.stdout.readline())
-        process.send_signal(signal.SIGINT)
-        until(lambda: process.poll() is not None, "the end")
+        yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def said_next(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    found: dict[str, Any] = json.loads(process.stdout.readline())
+    return found
+
+
+def test_follow_shows_the_last_ones_and_each_that_comes_till_ctrl_c(filled: Store) -> None:
+    with following("--limit", "1", "--ack", "AA", "--json") as process:
+        first = said_next(process)
+        filled.run(commit(Commit(at=NOW, archived=message("C5", "AE"))))
+        filled.run(commit(Commit(at=NOW, archived=message("C6", "AA"))))
+        second = said_next(process)
+        process.send_signal(signal.SIGINT)
+        until(lambda: process.poll() is not None, "the end")
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
     assert (first["control_id"], second["control_id"]) == ("C1", "C6")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--grep", "müster"], ["--sender", "NORTH"], ["--type", "ORM"], ["--accession", "NA26-1"]],
+)
+def test_follow_leaves_out_what_is_not_meant(filled: Store, words: list[str]) -> None:
+    other = message("D1", "AA", source="HIS|SOUTH", message_type="ADT^A08", orders=(), raw=b"MSH")
+    with following("--limit", "1", "--json", *words) as process:
+        said_next(process)
+        filled.run(commit(Commit(at=NOW, archived=other)))
+        filled.run(commit(Commit(at=NOW, archived=message("D2", "AA"))))
+        assert said_next(process)["control_id"] == "D2"
+
+
+def test_follow_goes_on_where_it_was_when_redis_is_back(
+    server: EmbeddedServer, filled: Store
+) -> None:
+    """Nothing comes twice, and nothing that came meanwhile is left out."""
+    with following("--limit", "1", "--json") as process:
+        assert said_next(process)["control_id"] == "C3"
+        server.stop()
+        assert process.stderr is not None
+        assert "waiting for the store" in process.stderr.readline()
+        server.start()
+        for control_id in ("E1", "E2"):
+            filled.run(commit(Commit(at=NOW, archived=message(control_id, "AA"))))
+        assert [said_next(process)["control_id"] for _ in range(2)] == ["E1", "E2"]
+        process.send_signal(signal.SIGINT)
+        until(lambda: process.poll() is not None, "the end")
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
+
+
+def test_follow_ends_without_a_word_when_nobody_reads_it_any_more(filled: Store) -> None:
+    """As `broker log -f | head -1` does."""
+    with following("--limit", "1") as process:
+        assert process.stdout is not None
+        assert "C3" in process.stdout.readline()
+        process.stdout.close()
+        process.stdout = None
+
+        def ended() -> bool:
+            filled.run(commit(Commit(at=NOW, archived=message("F1", "AA"))))
+            return process.poll() is not None
+
+        until(ended, "the end")
+        assert process.stderr is not None
+        assert process.stderr.read() == ""

@@ -76,10 +76,11 @@ def test_the_commands_of_the_documentation_work(
 
 
 def test_the_configuration_of_the_documentation_is_valid(tmp_path: Path) -> None:
-    [said] = blocks("yaml")
+    of_the_log, of_the_selftest = blocks("yaml")
     path = tmp_path / "broker.yaml"
-    path.write_text(said, encoding="utf-8")
+    path.write_text(of_the_log + of_the_selftest, encoding="utf-8")
     settings = Settings.load(path, {})
+    assert [settings.log.level_of(door) for door in ("orders", "modality")] == ["info", "debug"]
     assert [each.name for each in settings.delivered] == ["ris", "selftest"]
     assert [each.name for each in settings.destinations] == ["ris"]
 

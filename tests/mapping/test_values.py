@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.hl7.message import parse
+from broker.mapping.values.clean import OF_TEXT
 from broker.mapping.values.evaluation import Evaluation, Unfit
 from broker.mapping.values.fitting import fit_for
 from broker.mapping.values.functions import TABLE
@@ -222,3 +223,31 @@ def test_a_derived_number_is_stable_and_scoped_by_issuer() -> None:
     assert first == derived(Evaluation(issuer="NORTH"), "PRACTICE12-20260316-0000077", "G")
     assert first != derived(Evaluation(issuer="SOUTH"), "PRACTICE12-20260316-0000077", "G")
     assert len(first) == 16
+
+
+CLEAN_FIELDS = st.one_of(
+    st.text(alphabet="^^^&,= AZaz09ÄäßЖ日.-'", min_size=1, max_size=90),
+    st.sampled_from(
+        [
+            *("ROE^ANN^K^Jr.^Dr.^PhD", "&von der&Aue^Jörg", "DOE, JANE", "山田^太郎^^^^^L^I"),
+            *("FERN LANE 4^^TWINCREEK^ME^04401", "FERN&4^^TWINCREEK", "^PRN^PH^^41^44^5550122"),
+            *("5550139", " 5550139 ^x", "^^^^^^^^^^^41-5550122", f"{'X' * 60}^{'Y' * 9}^Z"),
+        ]
+    ),
+)
+
+
+@given(st.sampled_from(list(OF_TEXT)), CLEAN_FIELDS)
+@settings(max_examples=500, deadline=None)
+def test_a_clean_text_gives_what_its_repetition_gives(
+    function: Callable[..., Any], text: str
+) -> None:
+    """Also the warnings: what is shortened is told."""
+    segment = parse(f"MSH|^~\\&|\rZZZ|{text}").first("ZZZ")
+    assert segment is not None
+    whole, clean = Evaluation(), Evaluation()
+    if not text.strip("^&~ "):
+        return  # says nothing: no function is asked
+    expected = function(whole, segment.repetitions(1))
+    assert OF_TEXT[function](clean, text) == expected
+    assert (clean.warnings, clean.rank) == (whole.warnings, whole.rank)

@@ -302,7 +302,14 @@ def _all_of(tests: list[Test]) -> Test:
     if len(tests) == 2:  # nearly every condition
         first, second = tests
         return lambda evaluation: first(evaluation) and second(evaluation)
-    return lambda evaluation: all(test(evaluation) for test in tests)
+
+    def every(evaluation: Evaluation) -> bool:
+        for test in tests:  # noqa: SIM110 - a generator takes longer than three tests
+            if not test(evaluation):
+                return False
+        return True
+
+    return every
 
 
 def _operand(tree: Expression, scope: Scope) -> Callable[[Evaluation], str]:

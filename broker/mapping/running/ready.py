@@ -10,6 +10,7 @@ from broker.hl7.message import NULL
 from broker.mapping.language.reading import Applied, Kept, Reading
 from broker.mapping.language.scope import Test
 from broker.mapping.running.leaf import ABSENT, Leaf, Option, Place
+from broker.mapping.values.clean import OF_TEXT
 from broker.mapping.values.evaluation import Evaluation, Origin, Unfit
 from broker.worklist.changes import FILLS_GAPS, SAID, Ranked
 
@@ -18,12 +19,15 @@ SEPARATOR: Final = STANDARD.component
 REPETITION: Final = STANDARD.repetition
 MOST_KEPT: Final = 512
 LONGEST_KEPT: Final = 250
-Functions = Sequence[tuple[Callable[..., Any], tuple[Any, ...], bool]]
+Called = tuple[Callable[..., Any], tuple[Any, ...], bool]
+Functions = Sequence[Called]
+WHOLE, AS_TEXT = 0, -1
+"""In the place of a component: the repetitions of a field, and its text where it is clean."""
 _CalledPlace = tuple[
     int, Test | None, str, int, int, Kept | None, bool, bool, tuple[Origin, Functions]
 ]
-"""Rank, test, segment, field, component (0 for the whole field), what is remembered of it, whether
-the functions are for all after the first component, whether nothing follows, what is to be done."""
+"""Rank, test, segment, field, component (or WHOLE, AS_TEXT), what is remembered of it, whether the
+functions are for all after the first component, whether nothing follows, what is to be done."""
 Spot = tuple[int, Reading, Test | None]
 """The rank of what a field says, the field with its functions, and when it is looked at."""
 
@@ -70,7 +74,7 @@ def ready_leaf(leaf: Leaf, fields: Fields, *, walked: bool) -> Ready | None:
     if not all(_is_ready(each, fields.kind(each.origin)) for _, each, _ in spots):
         return None
     if any(each.calls for _, each, _ in spots):
-        return Ready(leaf.keyword, _called(leaf, spots, alone=alone))
+        return Ready(leaf.keyword, _called(leaf, spots, fields, alone=alone))
     rank, reading, test = spots[0]
     if len(spots) == 1 and test is None and leaf.clean_limit is not None:
         return Ready(leaf.keyword, _only_text(leaf, rank, reading, alone=alone))
@@ -185,9 +189,15 @@ def _component(text: str, number: int) -> str:
     return parts[number - 1] if number <= len(parts) else ""
 
 
-def _called(leaf: Leaf, spots: Sequence[Spot], *, alone: bool) -> Callable[..., Any]:
+def _called(
+    leaf: Leaf, spots: Sequence[Spot], fields: Fields, *, alone: bool
+) -> Callable[..., Any]:
     places = [
-        _place(*spot, ends=alone and _is_followed_by_none(spots, number))
+        _place(
+            *spot,
+            ends=alone and _is_followed_by_none(spots, number),
+            clean=fields.kind(spot[1].origin) == CLEAN,
+        )
         for number, spot in enumerate(spots)
     ]
 
@@ -198,8 +208,7 @@ def _called(leaf: Leaf, spots: Sequence[Spot], *, alone: bool) -> Callable[..., 
                 continue
             segment, fields = firsts[name]  # type: ignore[misc] # the shape says so
             said: Any = fields[number]
-            whole = not component
-            if whole:
+            if component <= WHOLE:
                 if not said.strip("^&~ "):
                     continue
             elif SEPARATOR in said or component > 1:
@@ -215,7 +224,7 @@ def _called(leaf: Leaf, spots: Sequence[Spot], *, alone: bool) -> Callable[..., 
                         return value
                     if ends or value is not ABSENT:
                         return again(leaf, value, ranked)
-            if whole:
+            if component == WHOLE:
                 said = segment.repetitions(number)
                 if len(said) > 1:
                     said = [each for each in said if each.raw.strip("^&~ ")]
@@ -237,17 +246,23 @@ def _is_followed_by_none(spots: Sequence[Spot], number: int) -> bool:
     )
 
 
-def _place(rank: int, reading: Reading, test: Test | None, *, ends: bool) -> _CalledPlace:
+def _place(
+    rank: int, reading: Reading, test: Test | None, *, ends: bool, clean: bool
+) -> _CalledPlace:
     origin, calls = reading.origin, reading.calls
     whole = bool(calls) and calls[0].whole
     kept = reading.kept if calls and all(each.steady for each in calls) else None
-    component = 0 if whole else origin.component or 1
+    component = WHOLE if whole else origin.component or 1
     rest = bool(calls) and calls[0].rest
-    work = (origin, functions_of(calls))
+    functions = functions_of(calls)
+    if whole and clean and (of_text := OF_TEXT.get(calls[0].call)):
+        component = AS_TEXT
+        functions[0] = (of_text, *functions[0][1:])
+    work = (origin, functions)
     return rank, test, origin.segment, origin.field, component, kept, rest, ends, work
 
 
-def functions_of(calls: Sequence[Applied]) -> Functions:
+def functions_of(calls: Sequence[Applied]) -> list[Called]:
     return [(each.call, each.arguments, each.whole) for each in calls]
 
 

@@ -104,6 +104,9 @@ def _said(text: str) -> str:
 def part(
     _: Evaluation, repetitions: Sequence[Repetition], component: int, subcomponent: int = 0
 ) -> Value:
+    if len(repetitions) == 1:  # nearly always
+        only = repetitions[0].text(component, subcomponent)
+        return [only] if only else []
     texts = [repetition.text(component, subcomponent) for repetition in repetitions]
     return [text for text in texts if text]
 

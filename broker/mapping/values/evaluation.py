@@ -224,5 +224,7 @@ def one(value: Value) -> str:
     """The value as one text: of several the first that is not null."""
     if isinstance(value, str):
         return value
+    if len(value) == 1 and value[0].__class__ is str:  # nearly always
+        return str(value[0])
     texts = [each for each in value if isinstance(each, str) and each]
     return next((text for text in texts if text != NULL), texts[0] if texts else "")

@@ -50,10 +50,17 @@ def apply_at_length(changes: Iterable[Change], known: Known, sender: Sender) -> 
         if not applied.bad:
             made = applied.made
             return replace(made, refused=tuple(refused)) if refused else made
-        refused += applied.bad.values()
+        refused += [_placed(bad, good[at], groups) for at, bad in applied.bad.items()]
         good = [each for at, each in enumerate(good) if at not in applied.bad]
         if sender.policies.groups is not Groups.APPLY_GOOD or not good:
             raise refused[0]
+
+
+def _placed(reason: Exception, change: Change, groups: Sequence[Change]) -> Exception:
+    """Tell of several groups which one is bad: the place of a patient is no help."""
+    if len(groups) > 1 and isinstance(reason, Refused):
+        return reason.within(change.location)
+    return reason
 
 
 class _Tried(NamedTuple):

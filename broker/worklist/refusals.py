@@ -37,6 +37,15 @@ class Refused(Exception):
         super().__init__(f"{location}: {fact}; {remedy}")
         self.reason, self.location, self.fact, self.remedy = reason, location, fact, remedy
 
+    def within(self, group: str) -> Refused:
+        """Return the same with a place that tells which of several groups it is about."""
+        kind, _, number = group.partition("[")
+        if not number or "[" in self.location:
+            return self
+        segment, _, field = self.location.partition("-")
+        place = f"{segment}[{number}-{field}" if kind == "PID" else group
+        return Refused(self.reason, place, self.fact, self.remedy)
+
 
 def guard_size(change: Change, order: Order | None = None) -> None:
     """Refuse a group, or the order that it makes, with more steps than any exam has.

@@ -94,7 +94,7 @@ def test_the_same_messages_again_get_the_same_answers_and_change_nothing(
     assert find(broker, patient_id=PATIENTS["04"]) == before
 
 
-def test_the_list_of_messages_that_reach_their_outcome_only_grows(
+def test_c01_every_message_of_the_corpus_reaches_its_outcome(
     played: dict[str, Played],
 ) -> None:
     reached = {number for number, reaches in OUTCOMES.items() if reaches(played[number])}

@@ -101,7 +101,7 @@ def test_c09_msh_2_may_be_short_or_have_a_fifth(broker: Broker, encoding: bytes)
 
 
 @pytest.mark.parametrize("version", [b"2.9", b"9.9", b"", b"2.3.2", b"2.5^DEU&&HL70399"])
-def test_c10_versions_that_nobody_knows_are_read(broker: Broker, version: bytes) -> None:
+def test_c10_and_s86_versions_that_nobody_knows_are_read(broker: Broker, version: bytes) -> None:
     order = new_order()
     accepted(broker.hl7, edited(orm_o01(order), ("MSH", 12, version)))
     only(broker, order)
@@ -300,7 +300,10 @@ def test_c40_odd_starts_become_the_site_s_time(
     assert step["ScheduledProcedureStepStartTime"] == clock
 
 
-@pytest.mark.parametrize("start", [b"202603172500", b"202699999999", b"tomorrow", b"202603171060"])
+@pytest.mark.parametrize(
+    "start",
+    [b"202603172500", b"202699999999", b"tomorrow", b"202603171060", b"202603171000+9900"],
+)
 def test_c40_a_start_that_is_no_time_is_refused_at_its_place(broker: Broker, start: bytes) -> None:
     order = new_order()
     answer = send(broker.hl7, edited(orm_o01(order), ("ORC", 7, b"^^^" + start)))

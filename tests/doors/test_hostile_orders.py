@@ -7,7 +7,10 @@ are in test_hostile_content.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -86,8 +89,8 @@ def test_c14_and_s67_a_resend_has_the_same_answer_and_no_second_effect(broker: B
     only(broker, order)
 
 
-def at(hour: int) -> Envelope:
-    return Envelope(sent=Envelope().sent.replace(hour=hour))
+def at(hour: int, version: str = "2.3.1") -> Envelope:
+    return Envelope(sent=Envelope().sent.replace(hour=hour), version=version)
 
 
 def test_c16_an_update_before_its_order_creates_it_and_the_late_order_changes_nothing(
@@ -113,14 +116,26 @@ def test_c18_an_older_message_after_a_newer_is_taken_and_changes_nothing(broker:
     assert only(broker, order)["MedicalAlerts"] == "new"
 
 
-def test_s68_what_is_not_said_stays_and_null_erases(broker: Broker) -> None:
+@pytest.mark.parametrize(
+    ("form", "version"), [(orm_o01, "2.3.1"), (omi_o23, "2.5.1")], ids=["ORC-7.4", "TQ1-7"]
+)
+def test_s68_an_update_moves_what_is_not_said_stays_and_null_erases(
+    broker: Broker, form: Callable[..., bytes], version: str
+) -> None:
     order = new_order()
-    accepted(
-        broker.hl7, text(order, ("OBR", 13, "latex"), ("OBR", 16, "7^ROE^ANN"), envelope=at(8))
-    )
-    accepted(broker.hl7, text(order, ("OBR", 13, '""'), control="XO", envelope=at(9)))
-    item = only(broker, order)
-    assert (item["MedicalAlerts"], item["RequestingPhysician"]) == ("", "ROE^ANN")
+    said = [("OBR", 13, b"latex"), ("OBR", 16, b"7^ROE^ANN")]
+    accepted(broker.hl7, edited(form(order, envelope=at(8, version)), *said))
+    before = only(broker, order)
+    moved = replace(order, start=datetime(2026, 3, 17, 14, 30, tzinfo=UTC))
+    update = form(moved, control="XO", envelope=at(9, version))
+    accepted(broker.hl7, edited(update, ("OBR", 13, b'""'), ("OBR", 16, b"")))
+    after = only(broker, order)
+    assert (after["MedicalAlerts"], after["RequestingPhysician"]) == ("", "ROE^ANN")
+    step = step_of(after)
+    assert step["ScheduledProcedureStepStartDate"] == "20260317"
+    assert step["ScheduledProcedureStepStartTime"] == "143000"
+    for keyword in ("StudyInstanceUID", "RequestedProcedureID", "PatientName"):
+        assert after[keyword] == before[keyword]
 
 
 @pytest.mark.parametrize("control", ["CA", "DC"])

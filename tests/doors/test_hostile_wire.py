@@ -80,7 +80,7 @@ def test_w02_an_end_that_comes_in_two_packets_is_one_answer(line: Line) -> None:
     assert codes(line, 1) == [("AA", "B")]
 
 
-def test_w03_a_message_byte_by_byte_is_answered(broker: Broker, line: Line) -> None:
+def test_w03_and_s91_a_message_byte_by_byte_is_answered(broker: Broker, line: Line) -> None:
     order = new_order()
     for byte in framed(named(order, "A")):
         line.write(bytes([byte]))
@@ -88,7 +88,7 @@ def test_w03_a_message_byte_by_byte_is_answered(broker: Broker, line: Line) -> N
     only(broker, order)
 
 
-def test_w04_a_hundred_messages_in_one_write_are_answered_in_order(line: Line) -> None:
+def test_w04_and_s91_a_hundred_messages_in_one_write_are_answered_in_order(line: Line) -> None:
     line.write(b"".join(framed(named(new_order(), str(n))) for n in range(100)))
     assert codes(line, 100) == [("AA", str(n)) for n in range(100)]
 
@@ -96,7 +96,7 @@ def test_w04_a_hundred_messages_in_one_write_are_answered_in_order(line: Line) -
 @pytest.mark.parametrize(
     ("before", "name"), [(b"\r\n\r\n", "w05 line ends"), (b"\x00" * 40, "w06 NULs")]
 )
-def test_w05_w06_filler_between_messages_is_passed_over(
+def test_w05_w06_and_s91_filler_between_messages_is_passed_over(
     line: Line, before: bytes, name: str
 ) -> None:
     for control_id in ("A", "B"):
@@ -136,7 +136,7 @@ def test_w11_an_end_byte_inside_a_document_cuts_nothing(broker: Broker, line: Li
     only(broker, order)
 
 
-def test_w12_17_mib_are_refused_by_name_and_memory_is_given_back(
+def test_w12_and_s91_17_mib_are_refused_by_name_and_memory_is_given_back(
     broker: Broker, line: Line
 ) -> None:
     order = new_order()
@@ -305,7 +305,7 @@ def test_w25_what_is_no_hl7_at_all_is_closed_and_costs_nothing(broker: Broker) -
     assert send(broker.hl7, named(new_order(), "A")).code == "AA"
 
 
-def test_w26_each_message_of_a_batch_is_answered(broker: Broker, line: Line) -> None:
+def test_w26_and_s93_each_message_of_a_batch_is_answered(broker: Broker, line: Line) -> None:
     one, bad, two = new_order(), new_order(), new_order()
     batch = [
         b"FHS|^~\\&|RIS|H\rBHS|^~\\&|RIS|H\r",
@@ -330,9 +330,14 @@ def test_w26_each_message_of_a_batch_is_answered(broker: Broker, line: Line) -> 
         ("ER", "ER", [], ["AE"]),
         ("NE", "NE", [], []),
         ("SU", "ER", ["CA"], ["CA", "AE"]),
+        ("SU", "SU", ["CA", "AA"], []),
+        ("SU", "NE", ["CA"], []),
+        ("ER", "NE", [], ["CE"]),
+        ("AL", "", ["CA"], ["CE"]),
+        ("", "AL", ["AA"], ["AE"]),
     ],
 )
-def test_w27_the_sender_gets_the_answers_that_msh_15_and_16_ask_for(
+def test_w27_and_s85_the_sender_gets_the_answers_that_msh_15_and_16_ask_for(
     line: Line, accept: str, application: str, good: list[str], bad: list[str]
 ) -> None:
     asked = {"accept_ack": accept, "application_ack": application}

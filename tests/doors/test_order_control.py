@@ -254,6 +254,30 @@ def test_of_three_groups_the_good_ones_may_be_applied_and_the_bad_one_named(
     assert all(of_accession(strict, order) for order in orders)
 
 
+def test_every_bad_group_is_told_where_the_good_ones_are_applied(strict: Broker) -> None:
+    good, stranger = new_order(), new_order()
+    accepted(strict.hl7, orm_o01(stranger))
+    unread = new_order(patient=good.patient, accession="A" * 17)
+    wrong = replace(stranger, patient=good.patient)
+    newer = Envelope(version="2.5.1")
+    answer = send(strict.hl7, orm_o01(good, unread, wrong, envelope=newer))
+    assert answer.code == "AE"
+    errors = [line.split("|") for line in answer.raw.decode().split("\r") if line[:3] == "ERR"]
+    assert [each[2] for each in errors] == ["OBR^2^18", "ORC^3"]
+    assert [each[3].partition("^")[0] for each in errors] == ["102", "205"]
+    assert only(strict, stranger)["PatientID"] == stranger.patient.patient_id
+    only(strict, good)
+
+
+def test_of_several_orders_that_of_another_patient_is_named(broker: Broker) -> None:
+    good, stranger = new_order(), new_order()
+    accepted(broker.hl7, orm_o01(stranger))
+    answer = send(broker.hl7, orm_o01(good, replace(stranger, patient=good.patient)))
+    assert answer.code == "AR"
+    assert "ORC^2^^205" in answer.error
+    assert of_accession(broker, good) == []
+
+
 def test_c19_by_default_none_of_three_is_applied_and_the_bad_one_is_named(broker: Broker) -> None:
     first = new_order()
     orders = [first, new_order(patient=first.patient), new_order(patient=first.patient)]

@@ -216,6 +216,18 @@ def test_c30_a_merge_again_and_with_itself_is_taken_and_a_circle_is_not(broker: 
     assert by_id(broker, new.patient) == {old.accession, new.accession}
 
 
+def test_of_two_pairs_the_one_that_makes_a_circle_is_named_and_none_is_merged(
+    broker: Broker,
+) -> None:
+    (old,), (new,), (one,), (two,) = (ordered(broker) for _ in range(4))
+    accepted(broker.hl7, adt("A40", pid(new.patient), mrg(old.patient)))
+    pairs = (pid(one.patient), mrg(two.patient), pid(old.patient), mrg(new.patient))
+    circle = send(broker.hl7, adt("A40", *pairs))
+    assert circle.code == "AR"
+    assert "MRG^2^1^205" in circle.error
+    assert by_id(broker, two.patient) == {two.accession}
+
+
 def test_c30_a_chain_of_merges_leads_to_its_end(broker: Broker) -> None:
     (one,), (two,), (three,) = ordered(broker), ordered(broker), ordered(broker)
     accepted(
@@ -296,7 +308,7 @@ def test_who_arrives_is_arrived_and_who_goes_is_not(broker: Broker) -> None:
     assert step_of(only(broker, order))["ScheduledProcedureStepStatus"] == "SCHEDULED"
 
 
-@pytest.mark.parametrize("event", ["A28", "A31", "A04", "A05", "A38", "A09"])
+@pytest.mark.parametrize("event", ["A08", "A01", "A28", "A31", "A04", "A05", "A38", "A09"])
 def test_s73_a_message_about_a_patient_without_orders_makes_no_entry(
     broker: Broker, event: str
 ) -> None:

@@ -54,7 +54,7 @@ def test_c43_and_s75_an_appointment_is_booked_and_moved_by_its_own_number(
 
 
 @pytest.mark.parametrize("event", ["S15", "S17", "S26"])
-def test_an_appointment_that_is_off_leaves_the_list_and_another_slot_brings_it_back(
+def test_c43_and_s75_an_appointment_that_is_off_leaves_the_list_and_another_slot_brings_it_back(
     broker: Broker, event: str
 ) -> None:
     order = booked(broker)

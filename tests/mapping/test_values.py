@@ -130,6 +130,9 @@ def test_zoned_stamps_become_the_sites_own_time() -> None:
     assert to_zone("20260317", timezone(timedelta(hours=-5)), BERLIN) == "20260317"
     assert to_zone("99991231235900-1200", None, BERLIN) == ""
     assert to_zone("soon", None, BERLIN) == ""
+    for nowhere in ("+9900", "-1500", "+0160"):  # hours that nobody can tell
+        assert to_zone(f"202603170845{nowhere}", None, BERLIN) == ""
+        assert time_of(f"202603170845{nowhere}") == ""
 
 
 def test_codes_need_a_code_and_a_scheme() -> None:

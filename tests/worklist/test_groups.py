@@ -33,6 +33,42 @@ def test_by_default_nothing_is_applied_and_the_group_is_named() -> None:
     assert refused.value.location == "ORC[2]"
 
 
+@pytest.mark.parametrize("policies", [{}, GOOD], ids=["none", "the good"])
+def test_of_several_orders_that_of_another_patient_is_named(policies: dict[str, Groups]) -> None:
+    known = said(NW, group(AccessionNumber="A9", PatientID="9", PatientName="ROE^ANN"))
+    groups = [Change(NW, group(AccessionNumber=a), f"ORC[{n}]") for n, a in enumerate("123", 1)]
+    groups[1] = Change(NW, group(AccessionNumber="A9"), "ORC[2]")
+    if policies:
+        (refused,) = apply_all(groups, known, sender(**policies)).refused
+    else:
+        with pytest.raises(Refused) as raised:
+            apply_all(groups, known, sender())
+        refused = raised.value
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.location) == (Reason.WRONG_PATIENT, "ORC[2]")
+
+
+def test_the_only_order_of_another_patient_is_refused_at_the_patient() -> None:
+    known = said(NW, group(PatientID="9", PatientName="ROE^ANN"))
+    with pytest.raises(Refused) as refused:
+        apply_all([Change(NW, group(), "ORC[1]")], known, sender())
+    assert refused.value.location == "PID-3"
+
+
+@pytest.mark.parametrize(
+    ("group_named", "place", "told"),
+    [
+        ("ORC[2]", "PID-3", "ORC[2]"),
+        ("PID[2]", "PID-3", "PID[2]-3"),
+        ("PID[2]", "MRG-1", "MRG[2]-1"),
+        ("ORC[2]", "ORC[2]", "ORC[2]"),
+        ("PID", "PID-3", "PID-3"),
+    ],
+)
+def test_a_place_within_a_group_tells_which(group_named: str, place: str, told: str) -> None:
+    assert Refused(Reason.CIRCULAR, place, "", "").within(group_named).location == told
+
+
 def test_the_good_groups_are_applied_where_a_site_wants_it() -> None:
     applied = apply_all(three(), Known(), sender(**GOOD))
     assert [order.accession for order in applied.known.orders.values()] == ["A1", "A3"]

@@ -39,13 +39,13 @@ def in_part(applied: Applied) -> Refusal | None:
     if not applied.refused:
         return None
     reasons = [refusal_of(r) if isinstance(r, Refused) else r for r in applied.refused]
-    first = next(reason for reason in reasons if isinstance(reason, Refusal))
-    others = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    first, *others = [reason for reason in reasons if isinstance(reason, Refusal)]
     return Refusal(
-        f"only in part: {first.text}{others}",
+        f"only in part: {first.text}",
         code=first.code,
         location=first.location,
         remedy=f"{first.remedy}; the other groups were applied",
         rule=first.rule,
         acknowledgement="AE",
+        others=tuple(others),
     )

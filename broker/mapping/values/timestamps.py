@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 
-STAMP = re.compile(r"(\d{8})(?:(\d\d)(\d\d)?(\d\d)?(?:\.\d+)?)?([+-]\d{4})?")
+STAMP = re.compile(r"(\d{8})(?:(\d\d)(\d\d)?(\d\d)?(?:\.\d+)?)?([+-](?:0\d|1[0-4])[0-5]\d)?")
 END_OF_DAY = re.compile(r"(\d{8})24(?:00){0,2}(?:\.0+)?([+-]\d{4})?")
 OLDEST_YEAR = 1800  # what is older is a slip of the keys (hazards 2.2)
 DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -60,11 +60,8 @@ def offset_of(text: str) -> tzinfo | None:
     return _zone(match[5]) if match and match[5] else None
 
 
-def _zone(offset: str) -> tzinfo | None:
-    hours, minutes = int(offset[1:3]), int(offset[3:])
-    if hours > 14 or minutes > 59:
-        return None
-    shift = timedelta(hours=hours, minutes=minutes)
+def _zone(offset: str) -> tzinfo:
+    shift = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
     return timezone(-shift if offset[0] == "-" else shift)
 
 
@@ -74,7 +71,7 @@ def offset_text(text: str, assumed: tzinfo | None) -> str:
     if not match:
         return ""
     if match[5]:
-        return match[5] if _zone(match[5]) else ""
+        return match[5]
     clock = time_of(text)
     if assumed is None or not clock or not date_of(match[1]):
         return ""
@@ -99,7 +96,7 @@ def to_zone(text: str, assumed: tzinfo | None, site: tzinfo | None) -> str:
     if match[2] is None:
         return match[1]
     clock = time_of(text)
-    zone = (_zone(match[5]) if match[5] else None) or assumed
+    zone = _zone(match[5]) if match[5] else assumed
     if not clock or zone is None or site is None:
         return match[1] + clock if clock else ""
     # Second 60 is a leap second: no calendar has it, the next minute is what a scanner can show.

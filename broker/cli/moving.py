@@ -109,7 +109,7 @@ def import_(
 
 
 def _checked(file: Path) -> Checked:
-    from broker.store.importing import judge
+    from broker.store.judging import judge
     from broker.store.portable import Unusable
     from broker.store.portable import checked as check
 

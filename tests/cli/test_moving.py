@@ -22,7 +22,7 @@ from broker.store import dead, destinations, exporting, importing, keys, reads
 from broker.store.commit import Change
 from broker.store.destinations import Pause
 from broker.store.executors import Store, StoreUnavailable
-from broker.store.importing import Import
+from broker.store.judging import Judgement
 from broker.store.server import EmbeddedServer
 from tests.doors.actors import CONFIG, Broker, accepted, find, new_order, only, send, until
 from tests.store.writing import everything, order, patient, write
@@ -432,7 +432,7 @@ def test_what_a_running_broker_archives_meanwhile_takes_no_place_from_what_is_im
     file, here, store, monkeypatch
 ):
     store.redis.xadd(keys.ARCHIVE, {"size": 0}, id="9999999999999-0")
-    monkeypatch.setattr(Import, "_place_of", lambda _self, name, _newest: name)
+    monkeypatch.setattr(Judgement, "_place_of", lambda _self, name, _newest: name)
     imported(file, here)
     lines = lines_of(file)
     messages = sum(each.get("kind") == "message" for each in lines)

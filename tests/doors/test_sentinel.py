@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import cycle
@@ -22,7 +22,7 @@ from broker.probe.address import Address, Unreachable
 from broker.probe.orders import Order, Step, orm_o01
 from broker.probe.ris import Sink
 from broker.probe.scanner import QueryFailed, Scanner, new_uid, worklist_keys
-from broker.store import reads
+from broker.store import metrics, reads
 from broker.store.executors import Store
 from tests.doors.actors import Broker, Closed, Line, new_order, only, send, until
 from tests.store.watched import Watched
@@ -175,6 +175,17 @@ def test_what_no_replica_has_is_answered_neither_aa_nor_success(
         assert here.scanner.find(worklist_keys()), "queries go on"
     until(lambda: answered(here, later) == "AA", "AA to the very same message")
     until(lambda: here.scanner.mpps_start(item, uid=uid, now=NOW) == 0, "Success to the same exam")
+    with closing(Store(watched.url)) as store:
+        for door in ("orders", "modality"):
+            until(lambda door=door: shortfalls(store, door) >= 1, f"the count of {door}")
+
+
+def shortfalls(store: Store, door: str) -> float:
+    """What the processes of a door have counted."""
+    published = store.run(metrics.published()).items()
+    doors = [taken for name, taken in published if name.startswith(f"{door}:")]
+    counted = [each for each in metrics.summed(doors) if each.name == "broker_store_shortfalls"]
+    return sum(sample.value for family in counted for sample in family.samples)
 
 
 def answered(broker: Broker, message: bytes) -> str:

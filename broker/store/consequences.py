@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -94,17 +94,20 @@ def _empty(wanted: Wanted, read: Read) -> Iterator[str]:
     yield from (keys.tombstone(n) for n in wanted.tombstones if n not in read.known.tombstones)
     waited_for = {i for exam in read.exams.values() for i in awaited(exam)}
     yield from (keys.unlinked(*i) for i in wanted.exams if i not in waited_for)
-    for name in wanted.universal:
-        if name not in read.known.patients and not read.guessed:
-            yield keys.patient(name)
-    if read.guessed:
-        for kind, record, names in (
-            ("order", keys.order, wanted.orders),
-            ("patient", keys.patient, wanted.patients),
-        ):
-            for name in names:
-                yield record(name)
-                yield keys.alias(kind, name)
+    yield from _unheard_of(read, "order", wanted.orders, read.known.orders)
+    yield from _unheard_of(read, "patient", wanted.patients, read.known.patients)
+
+
+def _unheard_of(
+    read: Read, kind: str, names: Sequence[str], there: Container[str]
+) -> Iterator[str]:
+    """Give where a name without a record would lead if another message made or merged it now."""
+    for name in names:
+        if name in there:
+            continue
+        yield keys.order(name) if kind == "order" else keys.patient(name)
+        if f"{kind}:{name}" not in read.known.aliases and f"{kind}:{name}" not in read.astray:
+            yield keys.alias(kind, name)
 
 
 def _unchanged(wanted: Wanted, read: Read, applied: Applied) -> Iterator[tuple[str, str]]:

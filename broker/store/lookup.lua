@@ -6,17 +6,22 @@
 --            exams ([kind, value]: numbers for which performed steps may wait)
 -- Answers flat lists: orders (key, value), patients (key, value), aliases (asked, actual),
 -- tombstones (kind:value, JSON); that count behind its revision, '' for none; performed steps
--- (SOP Instance UID, value).
+-- (SOP Instance UID, value); names with an alias that leads to no record (kind:key).
 local prefix, asked = KEYS[1], cjson.decode(ARGV[1])
 local orders, patients, aliases, tombstones, exams, seen = {}, {}, {}, {}, {}, {}
+local astray = {}
 
 -- A record outweighs an alias, and an alias to nothing is none: either may outlive the other.
 local function resolved(kind, key)
   local actual = key
   for _ = 1, 8 do -- a chain of merges is followed, a circle is left
     if redis.call('EXISTS', prefix .. kind .. ':' .. actual) == 1 then break end
-    actual = redis.call('GET', prefix .. 'alias:' .. kind .. ':' .. actual)
-    if not actual then return key end
+    local following = redis.call('GET', prefix .. 'alias:' .. kind .. ':' .. actual)
+    if not following then
+      if actual ~= key then astray[#astray + 1] = kind .. ':' .. key end
+      return key
+    end
+    actual = following
   end
   if actual ~= key then
     aliases[#aliases + 1] = kind .. ':' .. key
@@ -95,4 +100,4 @@ local given = asked.given and redis.call('GET', prefix .. 'numbers-given') or ''
 for _, pair in ipairs(asked.exams) do
   read_exams(prefix .. 'unlinked-' .. pair[1] .. ':' .. pair[2])
 end
-return {orders, patients, aliases, tombstones, given or '', exams}
+return {orders, patients, aliases, tombstones, given or '', exams, astray}

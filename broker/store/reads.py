@@ -29,7 +29,8 @@ class Read:
 
     `unreadable` names the records that this program cannot read, for instance a newer one's. What
     was `guessed` was not read at all: the commit has to find that nothing is there. `exams` are the
-    performed steps that wait for an order of these numbers, by SOP Instance UID.
+    performed steps that wait for an order of these numbers, by SOP Instance UID. `astray` are the
+    names (kind:key) with an alias that leads to no record.
     """
 
     known: Known
@@ -37,6 +38,7 @@ class Read:
     unreadable: tuple[str, ...] = ()
     guessed: bool = False
     exams: Mapping[str, Performed] = field(default_factory=dict)
+    astray: frozenset[str] = frozenset()
 
     def revision(self, record: Order | Patient) -> str:
         """Give the revision at which a record was read, ABSENT when it was not there."""
@@ -245,6 +247,7 @@ def _read(reply: list[Any]) -> Read:
         | {keys.GIVEN: given_revision},
         (*unread, *unread_people, *unread_exams, *_empty(reply[0]), *_empty(reply[1])),
         exams=exams,
+        astray=frozenset(texts(reply[6])),
     )
 
 

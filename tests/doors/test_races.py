@@ -18,6 +18,7 @@ from broker.probe.orders import Envelope, adt_a08, orm_o01
 from broker.probe.questions import started_step
 from broker.probe.scanner import Status, new_uid
 from tests.doors.actors import Answer, Broker, Line, accepted, new_order, of_accession, only
+from tests.doors.test_patients import adt, mrg, pid
 
 pytestmark = pytest.mark.peer("redis-server")
 
@@ -106,6 +107,17 @@ def test_the_name_acknowledged_last_is_what_every_order_shows_for_ever_after(
         accepted(broker.hl7, adt_a08(last, envelope=at(NOON, "ADT")))
         assert only(broker, order)["PatientName"] == last.name
     assert {only(broker, each)["PatientName"] for each in orders} == {"LAST24^X"}
+
+
+def test_an_order_that_races_the_merge_of_its_patient_is_the_survivors(
+    broker: Broker, race: Race
+) -> None:
+    """Of patients whom nobody has heard of: no record tells the one of the other."""
+    for _ in range(40):
+        order, survivor = new_order(), new_order().patient
+        merge = adt("A40", pid(survivor), mrg(order.patient))
+        assert codes(race(orm_o01(order), merge)) == ["AA", "AA"]
+        assert only(broker, order)["PatientID"] == survivor.patient_id
 
 
 def test_the_same_message_twice_at_once_has_one_effect_and_one_answer(

@@ -8,7 +8,7 @@ from broker.store import indexes, keys, reads
 from broker.store.commit import Change, Commit, Committed, Conflict, commit, members, value
 from broker.store.consequences import consequences
 from broker.store.executors import Store
-from broker.worklist.applied import Sender
+from broker.worklist.applied import Applied, Sender
 from broker.worklist.apply import apply_all
 from broker.worklist.changes import Action
 from broker.worklist.changes import Change as Asked
@@ -99,3 +99,52 @@ def test_a_message_that_says_nothing_new_is_remembered_for_a_while(store: Store)
     late = Sender("RIS|H", "H", "20260101123000")
     _, applied = attempt(store, late, [(Action.PATIENT, {**said, "PatientName": "OLD"})])
     assert applied.notes == ("stale",)
+
+
+LATE = {"PatientID": "1", "AccessionNumber": "A9"}
+
+
+def read_for_late(store: Store) -> tuple[Wanted, reads.Read]:
+    asked = wanted([LATE], "H", orders_of_patients=False)
+    return asked, store.run(reads.lookup(asked))
+
+
+def added(store: Store, asked: Wanted, read: reads.Read) -> Any:
+    """Store the order of a patient of whom nothing was known when it was read."""
+    known = read.known.with_both(order("A9", "H|1"), patient("1", PatientName="OLD"))
+    applied = Applied(known)
+    return store.run(commit(consequences(asked, read, applied, at=AT, keep=KEEP)))
+
+
+def test_an_order_of_an_unknown_patient_who_is_merged_meanwhile_conflicts(store: Store) -> None:
+    """Neither has a record: only the alias tells."""
+    late = read_for_late(store)
+    assert isinstance(merged(store, *read_for_merge(store)), Committed)
+    assert added(store, *late) == Conflict(keys.alias("patient", "H|1"))
+
+
+def test_a_merge_of_an_unknown_patient_whose_order_comes_meanwhile_conflicts(store: Store) -> None:
+    merge = read_for_merge(store)
+    assert isinstance(added(store, *read_for_late(store)), Committed)
+    assert merged(store, *merge) == Conflict(keys.patient("H|1"))
+    assert isinstance(merged(store, *read_for_merge(store)), Committed)
+    assert store.redis.zrange(keys.orders_of("H|2"), 0, -1) == [b"H|A9"]
+
+
+def test_of_two_merges_in_a_circle_of_unknown_patients_the_second_conflicts(store: Store) -> None:
+    merge = read_for_merge(store)
+    back = {"PatientID": "1", "PriorPatientIDsSequence": [{"PatientID": "2"}]}
+    asked = wanted([back], "H", orders_of_patients=True)
+    read = store.run(reads.lookup(asked))
+    assert isinstance(merged(store, *merge), Committed)
+    applied = apply_all([Asked(Action.MERGE, back, "PID[1]")], read.known, BY)
+    outcome = store.run(commit(consequences(asked, read, applied, at=AT, keep=KEEP)))
+    assert isinstance(outcome, Conflict)
+
+
+def test_an_alias_that_leads_to_nothing_stands_in_nobodys_way(store: Store) -> None:
+    """A survivor without orders expires before its alias does."""
+    store.redis.set(keys.alias("patient", "H|1"), "H|2")
+    asked, read = read_for_late(store)
+    assert (read.known.aliases, read.astray) == ({}, {"patient:H|1"})
+    assert isinstance(added(store, asked, read), Committed)

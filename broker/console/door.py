@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Generator, Mapping
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from broker.console.pages import application
 from broker.console.telling import told
@@ -17,6 +18,7 @@ from broker.settings import Address, Settings
 from broker.store import reads
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.tls.credentials import Credentials
+from broker.tls.metrics import DaysLeft
 
 DRAIN_S = 10
 CONNECTIONS = 100
@@ -47,8 +49,12 @@ async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None])
     bound = Address(*listening.getsockname()[:2])
     store = AsyncStore(settings.redis.full_url)
     names = [each.name for each in settings.destinations]
+    tls, ours = settings.console.tls, CollectorRegistry()
+    credentials = Credentials("console", tls) if tls else None
+    if credentials:
+        ours.register(DaysLeft("console", [credentials]))
     config = uvicorn.Config(
-        told(application(store, names, _test_every_s(settings), settings.console)),
+        told(application(store, names, _test_every_s(settings), settings.console, ours)),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -57,8 +63,8 @@ async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None])
         timeout_graceful_shutdown=DRAIN_S,
     )
     config.load()
-    if settings.console.tls:
-        config.ssl = _following(Credentials("console", settings.console.tls))
+    if credentials:
+        config.ssl = _following(credentials)
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

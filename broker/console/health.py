@@ -92,10 +92,13 @@ class Health:
             "doors": {name: self._seen(taken) for name, taken in sorted(self.doors.items())},
         }
 
-    def exposition(self) -> str:
-        """Give what /metrics says: the sum over the doors, then what the store itself tells."""
+    def exposition(self, *ours: Snapshot) -> str:
+        """Give what /metrics says: the sum over the doors, then what the store itself tells.
+
+        `ours` are metrics of the console's own.
+        """
         live = Snapshot(self.at, tuple(self._gauges()))
-        return metrics.exposition([*self.doors.values(), live])
+        return metrics.exposition([*self.doors.values(), live, *ours])
 
     def hears(self, name: str) -> bool:
         """Whether a process has published lately."""

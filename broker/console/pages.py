@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from broker.console.entry import Entry
 from broker.console.health import Health, look
 from broker.settings import Console
 from broker.store.executors import AsyncStore
+from broker.store.metrics import snapshot
 
 NEVER_CACHED = {"Cache-Control": "no-store"}
 
@@ -25,11 +27,12 @@ def application(
     ris: Iterable[str],
     test_every_s: float | None = None,
     asked_of: Console | None = None,
+    ours: CollectorRegistry | None = None,
 ) -> ASGIApp:
     """Build the pages over a store; `ris` names those whose pending messages are shown.
 
     `test_every_s` is how often the self-test shall have run, None for never; `asked_of` says what
-    is asked of whoever wants to see them.
+    is asked of whoever wants to see them, `ours` are metrics of this process.
     """
     names = tuple(ris)
 
@@ -53,7 +56,8 @@ def application(
 
     async def metrics(_: Request) -> Response:
         """Give the metrics of all processes and of the store, in Prometheus' text format."""
-        shown = (await now()).exposition()
+        health = await now()
+        shown = health.exposition(*([snapshot(ours, at=health.at)] if ours else []))
         return Response(shown, media_type=CONTENT_TYPE_PLAIN_0_0_4, headers=NEVER_CACHED)
 
     pages = (healthz, readyz, metrics)

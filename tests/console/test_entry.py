@@ -122,6 +122,12 @@ def test_with_tls_it_speaks_nothing_else_and_takes_renewed_files(
         ours = authority.client()
         assert get(f"https://{place}/metrics", basic("broker", PASSWORD), ours)[0] == 200
         assert get(f"https://{place}/metrics", "", ours)[0] == 401
+        request = urllib.request.Request(f"https://{place}/metrics")
+        request.add_header("Authorization", bearer(PASSWORD))
+        with urllib.request.urlopen(request, timeout=30, context=ours) as answer:
+            text = answer.read().decode()
+        name = 'broker_console_certificate_days_left{file="console.pem",setting="console.tls"}'
+        assert any(line.startswith(name) for line in text.splitlines())
         with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
             get(f"https://{place}/healthz", "", ssl.create_default_context())
         with pytest.raises(urllib.error.URLError):

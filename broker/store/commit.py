@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from broker.store import archive, dead, held, indexes, keys, outbox
 from broker.store.call import Call, Word, script
@@ -139,85 +139,109 @@ def _for_a_while(seconds: int) -> None:
 
 def commit(wanted: Commit) -> Call[Committed | Conflict | Repeat]:
     """Build the one call that writes."""
-    guard = wanted.guard
-    expected: list[Word] = []
-    absent: list[Word] = []
-    for key, revision in _preconditions(wanted):
-        if revision == ABSENT:
-            absent.append(key)
-        else:
-            expected += [key, revision]
-    changes = [each for each in wanted.changes if each.before is None or each.before != each.after]
-    records = list(_records(wanted, changes))
-    commands = list(_commands(wanted, changes))
+    guard, keyed = wanted.guard, [_keyed(change) for change in wanted.changes]
+    changed = [each for each in keyed if each.before is None or each.before != each.after]
+    expected, absent = _preconditions(wanted, keyed)
+    records = _records(wanted, changed)
     words: list[Word] = [int(wanted.frees)]
-    words += [guard.keep_s if guard else 0, guard.answer if guard else b""]
-    words += [wanted.refused_in_part, MOST_REFUSED]
-    words += [len(expected) // 2, *expected]
-    words += [len(absent) + len(wanted.empty), *absent, *wanted.empty]
-    words += [len(records), *(word for pair in records for word in pair)]
-    words += _places(wanted, changes)
+    words += (guard.keep_s, guard.answer) if guard else (0, b"")
+    words += (wanted.refused_in_part, MOST_REFUSED)
+    words += (len(expected) // 2, *expected)
+    words += (len(absent) + len(wanted.empty), *absent, *wanted.empty)
+    words += (len(records) // 2, *records)
+    words += _places(wanted, changed)
+    commands = list(_commands(wanted, changed))
     words.append(len(commands))
     for command in commands:
-        words += [len(command), *command]
+        words.append(len(command))
+        words += command
     named = keys.guard(guard.digest) if guard else ""
     return Call(
         tuple(words), outcome_of, script("commit"), (keys.PREFIX, named), wanted, promised=True
     )
 
 
-def _preconditions(wanted: Commit) -> Iterator[tuple[str, str]]:
+class _Keyed(NamedTuple):
+    """A change with the keys of Redis at which its record was and will be, '' for none."""
+
+    former: str
+    key: str
+    revision: str
+    before: Order | Patient | None
+    after: Order | Patient | None
+
+
+def _keyed(change: Change) -> _Keyed:
+    before, after = change.before, change.after
+    former = _key(before) if before is not None else ""
+    key = _key(after) if after is not None else ""
+    return _Keyed(former, key, change.revision, before, after)
+
+
+def _preconditions(wanted: Commit, keyed: Sequence[_Keyed]) -> tuple[list[Word], list[Word]]:
+    """Give what has to be as it was read, each with its revision, and what must not be there."""
+    asked: list[tuple[str, str]] = []
     if wanted.given:
-        yield keys.GIVEN, wanted.given[0]
-    for change in wanted.changes:
-        former = _key(change.before) if change.before is not None else ""
-        key = _key(change.after) if change.after is not None else ""
+        asked.append((keys.GIVEN, wanted.given[0]))
+    for former, key, revision, _, _ in keyed:
         if former:
-            yield former, change.revision
+            asked.append((former, revision))
         if key and key != former:
-            yield key, ABSENT
-    for exam in wanted.mpps:
-        yield keys.mpps(_uid(exam)), exam.revision
-    yield from ((keys.order(order.key), revision) for revision, order in wanted.placed)
-    yield from wanted.unchanged
+            asked.append((key, ABSENT))
+    asked += [(keys.mpps(_uid(exam)), exam.revision) for exam in wanted.mpps]
+    asked += [(keys.order(order.key), revision) for revision, order in wanted.placed]
+    asked += wanted.unchanged
+    expected, absent = list[Word](), list[Word]()
+    for key, revision in asked:
+        if revision == ABSENT:
+            absent.append(key)
+        else:
+            expected += (key, revision)
+    return expected, absent
 
 
-def _records(wanted: Commit, changes: Sequence[Change]) -> Iterator[tuple[str, str | bytes]]:
+def _records(wanted: Commit, changed: Sequence[_Keyed]) -> list[Word]:
+    """Give the key and the value of each record, '' for one that goes."""
+    words: list[Word] = []
     if wanted.given:
-        yield keys.GIVEN, f"{wanted.given[1]}"
-    for change in changes:
-        former = _key(change.before) if change.before is not None else ""
-        key = _key(change.after) if change.after is not None else ""
+        words += (keys.GIVEN, f"{wanted.given[1]}")
+    for former, key, _, _, after in changed:
         if former and key != former:
-            yield former, ""
-        if change.after is not None:
-            yield key, written(change.after)
+            words += (former, "")
+        if after is not None:
+            words += (key, written(after))
     for exam in wanted.mpps:
-        yield keys.mpps(_uid(exam)), written(exam.after) if exam.after else ""
+        words += (keys.mpps(_uid(exam)), written(exam.after) if exam.after else "")
+    return words
 
 
-def _places(wanted: Commit, changes: Sequence[Change]) -> Iterator[Word]:
+def _places(wanted: Commit, changed: Sequence[_Keyed]) -> list[Word]:
     """Give the patients that change, since their steps stand anew, and the steps of the orders."""
-    patients = [c.after.key for c in changes if isinstance(c.after, Patient)]
-    yield len(patients)
-    yield from patients
-    leaving = [c.before for c in changes if isinstance(c.before, Order)]
-    entering = [c.after for c in changes if isinstance(c.after, Order)]
-    for orders in (leaving, [*entering, *(order for _, order in wanted.placed)]):
-        places = [(o.patient, *place) for o in orders for place in indexes.places(o)]
-        yield len(places)
-        for place in places:
-            yield from place
+    patients = [each.after.key for each in changed if isinstance(each.after, Patient)]
+    leaving = [each.before for each in changed if isinstance(each.before, Order)]
+    entering = [each.after for each in changed if isinstance(each.after, Order)]
+    entering += [order for _, order in wanted.placed]
+    words: list[Word] = [len(patients), *patients]
+    for orders in (leaving, entering):
+        at, count = len(words), 0
+        for order in orders:
+            for place in indexes.places(order):
+                words += (order.patient, *place)
+                count += 1
+        words.insert(at, count)
+    return words
 
 
-def _commands(wanted: Commit, changes: Sequence[Change]) -> Iterator[tuple[Word, ...]]:
+def _commands(wanted: Commit, changed: Sequence[_Keyed]) -> Iterator[tuple[Word, ...]]:
     now = int(wanted.at.timestamp())
-    for change in changes:
-        if not indexes.stays(change.before, change.after):
+    for change in changed:
+        if change.before is None:
+            yield from indexes.adding(_entries(change.after))
+        elif not indexes.stays(change.before, change.after):
             yield from indexes.changes(_entries(change.before), _entries(change.after))
     for _, order in wanted.placed:
-        yield from indexes.changes(set(), indexes.of_order(order))
-    yield from _bounds(changes, now)
+        yield from indexes.adding(indexes.of_order(order))
+    yield from _bounds(changed, now)
     for kind, former, key in wanted.aliases:
         yield ("SET", keys.alias(kind, former), key, "EX", wanted.alias_keep_s)
     for kind, former in wanted.undone:
@@ -260,51 +284,48 @@ def _uid(exam: MppsChange) -> str:
     return either.sop_instance_uid if either else ""
 
 
-def _bounds(changes: Sequence[Change], now: int) -> Iterator[tuple[Word, ...]]:
+def _bounds(changed: Sequence[_Keyed], now: int) -> Iterator[tuple[Word, ...]]:
     """Keep the lists from which retention removes: closed, unperformed, patients without orders.
 
     Whoever removes idle patients asks again, in the commit, whether there are orders.
     """
-    served, left, come = set(), set(), set()
-    for before, after in ((change.before, change.after) for change in changes):
-        if isinstance(before, Order):
-            left.add(before.patient)
-        if isinstance(after, Order):
-            served.add(after.patient)
-        elif before is None and after is not None:
-            come.add(after.key)
+    left = {each.before.patient for each in changed if isinstance(each.before, Order)}
+    served = {each.after.patient for each in changed if isinstance(each.after, Order)}
+    come = set()
     for patient in left - served:
         yield ("ZADD", keys.IDLE, "NX", now, patient)
-    for change in changes:
-        if isinstance(change.before or change.after, Order):
-            yield from _open_or_closed(change, now)
-        elif change.after is None and change.before is not None:
-            yield ("ZREM", keys.IDLE, change.before.key)
-        elif change.after is not None and change.after.key not in served:
-            yield (
-                "ZADD",
-                keys.IDLE,
-                "NX" if change.before is None else "XX",
-                now,
-                change.after.key,
-            )
+    for _, _, _, before, after in changed:
+        if isinstance(before or after, Order):
+            yield from _open_or_closed(before, after, now)
+        elif after is not None:
+            if before is None:
+                come.add(after.key)
+            if after.key not in served:
+                yield ("ZADD", keys.IDLE, "NX" if before is None else "XX", now, after.key)
+        elif before is not None:
+            yield ("ZREM", keys.IDLE, before.key)
     if busy := served - left - come:
         yield ("ZREM", keys.IDLE, *busy)
 
 
-def _open_or_closed(change: Change, now: int) -> Iterator[tuple[Word, ...]]:
+def _open_or_closed(
+    before: Order | Patient | None, after: Order | Patient | None, now: int
+) -> Iterator[tuple[Word, ...]]:
     """Keep an order on the list of those with an open step, or on that of the others."""
-    before, after = change.before, change.after
-    lists = [
-        (keys.UNPERFORMED if indexes.is_open(each) else keys.CLOSED, each.key)
-        for each in (before, after)
-        if isinstance(each, Order)
-    ]
-    if isinstance(before, Order) and (len(lists) == 1 or lists[0] != lists[1]):
-        yield ("ZREM", *lists[0])
-    if isinstance(after, Order):
-        start = indexes.last_start(after) if lists[-1][0] == keys.UNPERFORMED else 0
-        yield ("ZADD", lists[-1][0], max(now, start), after.key)
+    left = _list_of(before) if isinstance(before, Order) else None
+    if not isinstance(after, Order):
+        if left:
+            yield ("ZREM", *left)
+        return
+    entered = _list_of(after)
+    if left and left != entered:
+        yield ("ZREM", *left)
+    start = indexes.last_start(after) if entered[0] == keys.UNPERFORMED else 0
+    yield ("ZADD", entered[0], max(now, start), after.key)
+
+
+def _list_of(order: Order) -> tuple[str, str]:
+    return keys.UNPERFORMED if indexes.is_open(order) else keys.CLOSED, order.key
 
 
 def _entries(record: Order | Patient | None) -> set[indexes.Entry]:

@@ -43,7 +43,7 @@ def of_order(order: Order | None) -> set[Entry]:
     if order is None:
         return set()
     member = order.key
-    entries = {Entry(keys.numbers(*number), member) for number in leads(order)}
+    entries = {Entry(keys.numbers(kind, value), member) for kind, value in leads(order)}
     entries.add(Entry(keys.orders_of(order.patient), member))
     return entries
 
@@ -101,15 +101,20 @@ def of_performed(performed: Performed | None) -> set[Entry]:
 
 def changes(before: set[Entry], after: set[Entry]) -> Iterator[tuple[Word, ...]]:
     """Give the commands that turn one set of entries into the other."""
-    for entry in before - after if before else ():
-        yield ("ZREM", entry.key, entry.member)
-    for entry in after - before if before else after:
+    for key, member, _ in before - after:
+        yield ("ZREM", key, member)
+    yield from adding(after - before)
+
+
+def adding(entries: set[Entry]) -> Iterator[tuple[Word, ...]]:
+    """Give the commands that put entries where none of them is yet."""
+    for entry in entries:
         yield ("ZADD", entry.key, entry.score, entry.member)
 
 
 def is_open(order: Order) -> bool:
     """Tell whether an order still has a step that may be, or is being, performed."""
-    return any(step.status in OPEN for _, step in order.steps())
+    return any([step.status in OPEN for _, step in order.steps()])
 
 
 def last_start(order: Order) -> int:
@@ -117,7 +122,7 @@ def last_start(order: Order) -> int:
 
     The zone does not matter to those who count in days.
     """
-    starts = (_epoch(step.facts.text(START_DATE)) for _, step in order.steps())
+    starts = [_epoch(step.facts.text(START_DATE)) for _, step in order.steps()]
     return max(starts, default=0)
 
 
@@ -135,10 +140,10 @@ def places(order: Order) -> Iterator[Place]:
         if step.status not in OPEN:
             continue
         start = score(step.facts.text(START_DATE), step.facts.text(START_TIME))
-        found = ["start"]
+        names = [f"{start}", "start"]
         for kind, keyword in (("station", "ScheduledStationAETitle"), ("modality", "Modality")):
-            held = step.facts.attributes.get(keyword) or []
-            values = {value.strip() for value in (held if isinstance(held, list) else [held])}
-            found += (f"{kind}:{each}" for each in sorted(values) if each)
+            held = step.facts.attributes.get(keyword) or ""
+            values = {each.strip() for each in held} if isinstance(held, list) else {held.strip()}
+            names += [f"{kind}:{each}" for each in sorted(values) if each]
         member = STEP_MARK.join((order.key, procedure.id, step.id))
-        yield Place(member, STEP_MARK.join((f"{start}", *found)))
+        yield Place(member, STEP_MARK.join(names))

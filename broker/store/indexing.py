@@ -80,7 +80,7 @@ def _place_all(store: Store, now: datetime) -> int:
 
 
 def _enter(store: Store, entries: set[indexes.Entry]) -> None:
-    for command in indexes.changes(set(), entries):
+    for command in indexes.adding(entries):
         store.run(Call(command, int))
 
 

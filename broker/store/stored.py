@@ -26,7 +26,7 @@ def written(record: Order | Patient | Performed) -> bytes:
     5 µs when it is read; a patient of 0.4 KB is not worth it. A performed step of 30 images takes
     4.6 KB and 0.4 KB.
     """
-    text = record.model_dump_json().encode()
+    text = record.__pydantic_serializer__.to_json(record)  # model_dump_json makes a text of it
     if isinstance(record, Patient):
         return text
     if isinstance(record, Performed):

@@ -305,8 +305,10 @@ def identifiers(order: Order) -> set[Identifier]:
 
 def leads(order: Order) -> set[Identifier]:
     """Give every number by which an order is looked up: those without their namespace too."""
-    bare = (bare_numbers(p.facts.attributes, order.source) for p in order.procedures)
-    return identifiers(order).union(*bare)
+    found = identifiers(order)
+    for procedure in order.procedures:
+        found.update(bare_numbers(procedure.facts.attributes, order.source))
+    return found
 
 
 def bare_numbers(attributes: Attributes, issuer: str) -> Iterator[Identifier]:

@@ -17,8 +17,9 @@ from broker.bench.timings import MeasurementFailed
 
 STATIONS = 8
 """Of a list each: none is as long as the most answers that a query may have."""
-DIFFERENT = 500
-"""Queries of which each is another one: their plans are kept as well."""
+DIFFERENT = 8_000
+"""Queries of which each is another one: what they are matched by is kept, and goes again. A process
+gives little of that back, so that its memory is from then on as large as it gets."""
 
 
 def fill(hl7: tuple[str, int], dicom: tuple[str, int], count: int, *, now: datetime) -> None:

@@ -40,18 +40,11 @@ def memory(samples: Sequence[Sample]) -> Iterator[Verdict]:
     for name in _lasting(samples):
         if name == "redis":
             continue
-        points = [
-            (each.at, each.costs[name].share_mib - each.kept_mib.get(name, 0.0))
-            for each in _warm(samples)
-        ]
+        points = [(each.at, each.costs[name].share_mib) for each in _warm(samples)]
         slope = _per_hour(points)
-        rule = f"slope after the first quarter at most {MOST_MIB_PER_H:g} MiB/h{_but_kept(name)}"
+        rule = f"slope after the first quarter at most {MOST_MIB_PER_H:g} MiB/h"
         good = slope <= MOST_MIB_PER_H if _is_enough(samples) else None
         yield Verdict(f"memory of {name} flat", good, f"{slope:+.2f} MiB/h", rule)
-
-
-def _but_kept(name: str) -> str:
-    return ", but for what it says it keeps" if name == "modality" else ""
 
 
 def handles(samples: Sequence[Sample]) -> Iterator[Verdict]:

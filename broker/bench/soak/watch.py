@@ -4,48 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from json import JSONDecodeError, loads
 from pathlib import Path
 
 from broker.bench.processes import Broker, Cost, costs, used_bytes
-from broker.store import metrics
 from broker.store.executors import Store
 
-KEPT = "broker_modality_kept_bytes"
 TROUBLE = ("warning", "error", "critical")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What everything holds `at` seconds after the begin: by process, in Redis, on the disk.
-
-    `kept_mib` is what a process says that it keeps to be quick, within its bounds.
-    """
+    """What everything holds `at` seconds after the begin: by process, in Redis, on the disk."""
 
     at: float
     costs: Mapping[str, Cost]
     redis_mib: float
     disk_mib: float
-    kept_mib: Mapping[str, float] = field(default_factory=dict)
 
 
 def sample(broker: Broker, store: Store, at: float) -> Sample:
     """Look at everything."""
     files = [each for each in broker.data.rglob("*") if each.is_file()]
-    kept_bytes = sum(
-        one.value
-        for family in metrics.summed(store.run(metrics.published()).values())
-        for one in family.samples
-        if one.name == KEPT
-    )
-    return Sample(
-        at,
-        costs(broker.pid),
-        used_bytes(store) / 2**20,
-        sum(map(_size, files)) / 2**20,
-        {"modality": kept_bytes / 2**20},
-    )
+    return Sample(at, costs(broker.pid), used_bytes(store) / 2**20, sum(map(_size, files)) / 2**20)
 
 
 def troubles(log: Path) -> Mapping[str, int]:

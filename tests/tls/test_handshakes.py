@@ -150,7 +150,7 @@ def test_a_certificate_of_another_authority_is_refused(
     door.until("its certificate is not accepted: unable to get local issuer certificate")
 
 
-def test_an_expired_certificate_is_refused(door: Door, authority: Authority) -> None:
+def test_w24_an_expired_certificate_is_refused_and_logged(door: Door, authority: Authority) -> None:
     past = datetime.now(UTC) - timedelta(days=1)
     assert door.says_to(authority.client(authority.issue("past", "a.example", until=past))) == ""
     door.until("its certificate is not accepted: certificate has expired")
@@ -174,7 +174,9 @@ def test_a_peer_that_wants_another_name_hangs_up(door: Door, authority: Authorit
         (b"GET /metrics HTTP/1.1\r\n\r\n", "it speaks HTTP, not TLS"),
     ],
 )
-def test_plain_bytes_on_a_tls_port_end_the_connection(door: Door, sent: bytes, fact: str) -> None:
+def test_w24_plain_bytes_on_a_tls_port_end_the_connection(
+    door: Door, sent: bytes, fact: str
+) -> None:
     before = door.failures.count(fact)
     with door.connect() as peer, suppress(ConnectionResetError):
         peer.sendall(sent)

@@ -95,7 +95,11 @@ def is_stale(sent: str, newest: str) -> bool:
 
 
 def newest(sent: Mapping[str, str], sender: str, time: str) -> dict[str, str]:
-    """Remember a sender's time, unless it is unknown or a newer one is known."""
-    if not time or is_stale(time, sent.get(sender, "")):
+    """Remember a sender's time, unless it is unknown or a newer one is known.
+
+    The same time at a coarser precision would forget by how much another one is older.
+    """
+    known = sent.get(sender, "")
+    if not time or known.startswith(time) or is_stale(time, known):
         return dict(sent)
     return {**sent, sender: time}

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from broker.worklist.staleness import instant, is_stale
+from broker.worklist.staleness import instant, is_stale, newest
 
 BERLIN = ZoneInfo("Europe/Berlin")
 RECEIVED = "20260316110000"
@@ -58,3 +58,20 @@ def test_a_time_more_than_five_minutes_ahead_counts_as_when_it_came(sent, expect
     """Believed, it would make the cancel that follows by a right clock stale."""
     received = datetime(2026, 3, 16, 12, tzinfo=BERLIN)
     assert instant(sent, BERLIN, received) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [
+        ("20260316110130", "20260316110131", "20260316110131"),
+        ("20260316110130", "20260316110129", "20260316110130"),
+        ("20260316110130", "202603161101", "20260316110130"),  # the same minute
+        ("20260316110130", "20260316", "20260316110130"),
+        ("20260316110130", "202603161102", "202603161102"),
+        ("202603161101", "20260316110130", "20260316110130"),
+        ("20260316110130", "", "20260316110130"),
+    ],
+)
+def test_a_clock_that_is_told_by_the_minute_forgets_no_second(first, then, kept):
+    """Else a message of 11:01:29 would be news after those of 11:01:30 and of 11:01."""
+    assert newest(newest({}, "RIS", first), "RIS", then) == {"RIS": kept}

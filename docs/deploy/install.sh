@@ -6,6 +6,7 @@
 #
 # Afterwards: edit /etc/worklist-broker/broker.yaml, then   systemctl enable --now worklist-broker
 set -eu
+umask 022 # the broker's user has to read the program, whatever the umask of root is
 
 source=$(cd "$(dirname "$0")/../.." && pwd)
 root=${DESTDIR:-}

@@ -6,6 +6,7 @@ import configparser
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import venv
@@ -80,7 +81,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def install(root: Path) -> str:
     ran = subprocess.run(
-        ["sh", DEPLOY / "install.sh"],
+        ["sh", "-c", 'umask 077; exec sh "$0"', DEPLOY / "install.sh"],
         env={**os.environ, "DESTDIR": str(root)},
         capture_output=True,
         text=True,
@@ -103,6 +104,9 @@ def test_the_installer_installs_a_program_that_runs_with_its_mappings(image):
         check=False,
     )
     assert checked.returncode == 0, checked.stderr
+    for path in (program, image / "usr/share/doc/worklist-broker/handbook.md"):
+        assert path.stat().st_mode & stat.S_IROTH, "root's umask keeps the broker's user out"
+        assert path.parent.stat().st_mode & stat.S_IXOTH
     assert "all mappings are right" in checked.stdout + checked.stderr
     installed = {path.name for path in (image / "etc/systemd/system").iterdir()}
     assert installed == {unit.name for unit in UNITS}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.configuration import ConfigOption, load_settings, read_settings
+from broker.cli.configuration import ConfigOption, read_settings
 from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import print_rows
 
@@ -50,9 +50,9 @@ def check(config: ConfigOption = None) -> None:
     """
     from broker.rollout.risks import Wrong, risks
 
-    settings = load_settings(config)
+    settings, tree = read_settings(config)
     try:
-        found = risks(settings)
+        found = risks(settings, tree)
     except Wrong as wrong:
         typer.echo(str(wrong), err=True)
         raise typer.Exit(wrong.code) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.configuration import ConfigOption, load_settings
+from broker.cli.configuration import ConfigOption, read_settings
 from broker.cli.opening import store_url, unopened
 from broker.cli.outline import printable
 from broker.cli.printing import NEGATIVE, AsJson, print_json
@@ -18,6 +18,7 @@ from broker.cli.status import health_of
 
 if TYPE_CHECKING:
     from broker.cli.finding import Finding
+    from broker.mapping.text.nodes import Node
     from broker.settings import Settings
 
 
@@ -35,8 +36,9 @@ def doctor(
     from broker.cli.finding import State
 
     bound = json.loads(os.environ.get("BROKER_BOUND", "{}"))
-    settings = load_settings(config).bound_again(bound)
-    found = [each for each in examined(settings) if not (quiet and each.state is State.OK)]
+    settings, tree = read_settings(config)
+    every = examined(settings.bound_again(bound), tree)
+    found = [each for each in every if not (quiet and each.state is State.OK)]
     if as_json:
         print_json([each._asdict() for each in found])
     else:
@@ -47,14 +49,14 @@ def doctor(
         raise typer.Exit(NEGATIVE)
 
 
-def examined(settings: Settings) -> Iterator[Finding]:
+def examined(settings: Settings, tree: Node) -> Iterator[Finding]:
     """Give what is found, from the inside outwards; what needs a store that is away is left out."""
     from broker.cli import examining
     from broker.cli.finding import fail
     from broker.store import reads
     from broker.store.executors import Store, StoreUnavailable
 
-    yield from examining.of_configuration(settings)
+    yield from examining.of_configuration(settings, tree)
     yield from examining.of_mappings(settings)
     yield from examining.of_certificates(settings)
     try:

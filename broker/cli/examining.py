@@ -12,6 +12,7 @@ from broker.cli.finding import Finding, fail, ok, warn
 from broker.cli.status import invisible
 from broker.console.health import SILENT_S, Counts, Health
 from broker.mapping.checking import check
+from broker.mapping.text.nodes import Node
 from broker.rollout.risks import Wrong, risks, secured
 from broker.settings import Address, Settings
 from broker.store import external, metrics, reserve, vitals
@@ -29,10 +30,10 @@ CLOCKS_APART_S = 5.0
 DAYS_LEFT = 14
 
 
-def of_configuration(settings: Settings) -> Iterator[Finding]:
+def of_configuration(settings: Settings, tree: Node | None = None) -> Iterator[Finding]:
     """Look at the settings and their files, and at how a Redis of others keeps what it is given."""
     try:
-        found = risks(settings)
+        found = risks(settings, tree)
     except Wrong as wrong:
         code = "" if wrong.code == os.EX_UNAVAILABLE else "; no broker would start with it"
         yield fail("configuration", f"{wrong}{code}", "see `broker config check`")

@@ -7,8 +7,13 @@ import stat
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from broker.mapping.text.nodes import Node
 from broker.settings import Address, Settings
+from broker.settings.origins import said
+from broker.settings.secrets import HIDDEN
+from broker.settings.store import Redis
 from broker.settings.tls import ClientTls, ServerTls
 from broker.store import external
 from broker.store.stamping import ServerProblem
@@ -23,13 +28,15 @@ class Wrong(Exception):
         self.code = code
 
 
-def risks(settings: Settings) -> list[str]:
-    """One sentence for each risk, with what to do. Raises Wrong."""
+def risks(settings: Settings, tree: Node | None = None) -> list[str]:
+    """One sentence for each risk, with what to do; `tree` is what was read. Raises Wrong."""
     return [
         *_of_files(settings),
+        *_of_written_secrets(settings, tree),
         *_of_ports(settings),
         *_of_peers(settings),
         *_of_redis(settings),
+        *_of_selftest(settings),
     ]
 
 
@@ -67,8 +74,27 @@ def _of_files(settings: Settings) -> Iterator[str]:
         if section is not None and section.password_file:
             held[section.password_file] = f"{place}.password_file"
     for path, use in held.items():
-        if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH | stat.S_IWGRP | stat.S_IWOTH):
+        yield from _if_open_to_others(use, path)
+
+
+def _of_written_secrets(settings: Settings, tree: Node | None) -> Iterator[str]:
+    """The file of the settings, where a password stands in it."""
+    if tree is None:
+        return
+    for one in said(settings, tree):
+        path = Path(one.origin.rpartition(":")[0])
+        if HIDDEN in one.value and path.is_file():
+            yield from _if_open_to_others(one.key, path)
+
+
+def _if_open_to_others(use: str, path: Path) -> Iterator[str]:
+    found = path.stat()
+    others = stat.S_IROTH | stat.S_IWGRP | stat.S_IWOTH
+    if found.st_uid == os.geteuid():
+        if found.st_mode & (others | stat.S_IRGRP):
             yield f"{use}: {path} is open to others than its owner; chmod 600"
+    elif found.st_mode & others:  # install.sh: root owns it, and our group is how we read it
+        yield f"{use}: {path} is open to others than its group; chmod 640"
 
 
 def _of_ports(settings: Settings) -> Iterator[str]:
@@ -106,7 +132,7 @@ def _of_redis(settings: Settings) -> Iterator[str]:
     redis = settings.redis
     if redis.is_ours:
         return
-    if redis.url.startswith("redis://") or (redis.sentinel and not redis.tls):
+    if _in_clear(redis):
         remedy = "say redis.tls" if redis.sentinel else "say a rediss:// url and tls"
         yield f"redis: records of patients cross the network in clear; {remedy}"
     if redis.sentinel and not redis.sentinel.replicas:
@@ -116,6 +142,25 @@ def _of_redis(settings: Settings) -> Iterator[str]:
         yield from (f"redis: {each}" for each in external.remarks(redis.full_url))
     except ServerProblem as problem:
         raise Wrong(os.EX_UNAVAILABLE, f"{redis.place}: {problem}") from problem
+
+
+def _in_clear(redis: Redis) -> bool:
+    if redis.sentinel:
+        return not redis.tls
+    url = urlsplit(redis.url)
+    return url.scheme == "redis" and _is_open(Address(url.hostname or "localhost", 0))
+
+
+def _of_selftest(settings: Settings) -> Iterator[str]:
+    """A self-test that no listener lets in, since none speaks without TLS."""
+    tested = settings.selftest
+    if tested.every and not tested.tls:
+        for use, plain in (
+            ("hl7", any(not each.tls for each in settings.hl7.listeners)),
+            ("dicom", settings.dicom.plain),
+        ):
+            if not plain:
+                yield f"selftest: {use} has no listener without TLS; say selftest.tls"
 
 
 def _is_open(address: Address) -> bool:

@@ -135,6 +135,56 @@ def test_files_of_tls_are_read_and_a_key_that_others_can_read_is_warned_of(tmp_p
     assert said.startswith(f"dicom.tls: {server}: no certificate and key")
 
 
+def test_the_file_of_the_settings_is_for_its_owner_alone_where_a_password_stands_in_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "broker.yaml"
+    path.write_text("console: {password: geheim}\n")
+    path.chmod(0o644)
+    code, said = run("check", "--config", str(path))
+    assert (code, said) == (
+        1,
+        f"warning: console.password: {path} is open to others than its owner; chmod 600\n",
+    )
+    path.chmod(0o600)
+    assert run("check", "--config", str(path))[0] == 0
+    path.write_text("site: North\n")
+    path.chmod(0o644)
+    assert run("check", "--config", str(path), BROKER_CONSOLE__PASSWORD="geheim")[0] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_that_another_owns_for_our_group_is_as_the_installer_leaves_it(
+    tmp_path: Path,
+) -> None:
+    path, secret = tmp_path / "broker.yaml", tmp_path / "secret"
+    path.write_text("console: {password_file: secret}\n")
+    secret.write_text("geheim\n")
+    os.chown(secret, 1, -1)
+    secret.chmod(0o640)
+    assert run("check", "--config", str(path))[0] == 0
+    secret.chmod(0o644)
+    code, said = run("check", "--config", str(path))
+    assert (code, said.rpartition("; ")[2]) == (1, "chmod 640\n")
+
+
+def test_a_self_test_that_no_listener_lets_in_is_warned_of(tmp_path: Path) -> None:
+    server, path = Authority(tmp_path).issue("server", "localhost"), tmp_path / "broker.yaml"
+    server.chmod(0o600)
+    path.write_text(
+        "hl7: {listen: '127.0.0.1:1', tls: {certificate: server.pem}}\n"
+        "dicom: {plain: false, tls: {certificate: server.pem}}\nselftest: {every: 1m}\n"
+    )
+    code, said = run("check", "--config", str(path))
+    assert code == 1
+    assert [line.partition(";")[0] for line in said.splitlines()] == [
+        "warning: selftest: hl7 has no listener without TLS",
+        "warning: selftest: dicom has no listener without TLS",
+    ]
+    path.write_text("selftest: {every: 1m}\n")
+    assert run("check", "--config", str(path))[0] == 0
+
+
 @pytest.fixture
 def hasty(tmp_path: Path) -> Iterator[int]:
     """The port of a Redis that syncs once a second and evicts."""
@@ -160,13 +210,15 @@ def hasty(tmp_path: Path) -> Iterator[int]:
 @pytest.mark.peer("redis-server")
 def test_a_redis_that_may_lose_orders_is_warned_of(tmp_path: Path, hasty: int) -> None:
     path = tmp_path / "broker.yaml"
-    path.write_text(f"redis: {{url: 'redis://127.0.0.1:{hasty}/0'}}\n")
+    path.write_text(f"redis: {{url: 'redis://0.0.0.0:{hasty}/0'}}\n")
     code, said = run("check", "--config", str(path), BROKER_REDIS__PASSWORD="pw")
     assert code == 1
     assert "maxmemory-policy is allkeys-lru" in said
     assert "appendfsync is everysec: a crash loses up to a second of acknowledged orders" in said
     assert "cross the network in clear" in said
     assert run("check", "--config", str(path), BROKER_REDIS__PASSWORD="wrong")[0] == 69
+    path.write_text(f"redis: {{url: 'redis://127.0.0.1:{hasty}/0'}}\n")
+    assert "in clear" not in run("check", "--config", str(path), BROKER_REDIS__PASSWORD="pw")[1]
 
 
 def test_a_redis_that_is_not_there_is_69(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from broker.bench.soak.load import Load
 from broker.bench.soak.messages import frame
 from broker.bench.soak.plan import CYCLE, LAG, SENDERS, Fate, Kind, Place, Plan, most_minutes
 from broker.bench.soak.watch import Sample, troubles
+from tests.doors.actors import until
 
 TODAY = date(2026, 3, 16)
 PLAN = Plan(orders=50, polls=20, mpps=2, today=TODAY)
@@ -58,6 +60,24 @@ def test_some_seconds_of_it_lose_nothing():
     assert found["memory of orders flat"] is None  # a slope of seconds is noise
     assert set(found.values()) == {True, None}
     assert "minute 1" in done.stderr
+
+
+@pytest.mark.peer("redis-server")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_soak_that_is_ended_before_its_time_ends_at_once(end):
+    words = [*SOAK, "--minutes", "30", "--entries", "0"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as soak:
+        try:
+            until(lambda: list(threads_of(soak.pid)), "the load")
+            soak.send_signal(end)
+            assert soak.wait(90) > 0
+        finally:
+            soak.kill()
+
+
+def threads_of(pid: int) -> Iterator[Path]:
+    """Those of the load: whatever runs beside the main thread and the RIS."""
+    yield from list(Path(f"/proc/{pid}/task").iterdir())[10:]
 
 
 def test_more_exams_than_there_are_orders_for_are_a_usage_mistake():

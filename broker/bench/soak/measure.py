@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +66,11 @@ class Soak:
         """Yield each minute as it ends, then the whole; afterwards the verdicts are there."""
         began = time.monotonic()
         load = Load(self.plan, self.scene.broker.hl7, self.scene.dicom, began, began + self.seconds)
-        with closing(store_of(self.scene.broker)) as store, ThreadPoolExecutor(THREADS) as pool:
+        with (
+            closing(store_of(self.scene.broker)) as store,
+            ThreadPoolExecutor(THREADS) as pool,
+            _ending(load),
+        ):
             self.samples.append(sample(self.scene.broker, store, 0.0))
             working = load.start(pool)
             minute = 0
@@ -161,6 +165,15 @@ def _final(load: Load) -> Iterator[str]:
                 if name != (new_name if number in load.renamed else first_name)(number):
                     yield f"order {number} is of a patient with another name"
         association.release()
+
+
+@contextmanager
+def _ending(load: Load) -> Iterator[None]:
+    """End the load where a run ends before its time, as by Ctrl-C: its threads are awaited."""
+    try:
+        yield
+    finally:
+        load.ends = min(load.ends, time.monotonic())
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from statistics import median
 
 from broker.bench.entries import entries, order_frame
 from broker.bench.mllp import send_orders
-from broker.bench.processes import Broker, resident_mib, store_of, used_bytes
+from broker.bench.processes import Broker, cost, store_of, used_bytes
 from broker.bench.report import row
 from broker.bench.timings import MeasurementFailed
 from broker.store import archive, keys
@@ -36,7 +36,8 @@ class Mark:
 
     `per_message_bytes` is all that Redis holds, by message. `archived_bytes` is the archive's part,
     `remembered_bytes` that of the answer kept for a repeat, `entry_bytes` the rest: order, patient
-    and indexes. `listener_mib` is the largest orders process.
+    and indexes. `listener_mib` is the orders process, `listener_share_mib` the same with only its
+    part of what it has in common with the other doors.
     """
 
     entries: int
@@ -48,6 +49,7 @@ class Mark:
     remembered_bytes: float
     archived_bytes: float
     listener_mib: float
+    listener_share_mib: float
 
 
 def measure(broker: Broker, marks: Sequence[int], *, now: datetime) -> Iterator[Mark]:
@@ -67,6 +69,7 @@ def measure(broker: Broker, marks: Sequence[int], *, now: datetime) -> Iterator[
         last = row("", "", timings)
         each = (used_bytes(store) - empty) / mark
         archived, remembered = _archived_bytes(store), _remembered_bytes(store)
+        listener = cost(broker.pid, "orders")
         yield Mark(
             entries=mark,
             faults=last.faults,
@@ -76,7 +79,8 @@ def measure(broker: Broker, marks: Sequence[int], *, now: datetime) -> Iterator[
             entry_bytes=each - archived - remembered,
             remembered_bytes=remembered,
             archived_bytes=archived,
-            listener_mib=resident_mib(broker.pid).get("orders", 0.0),
+            listener_mib=listener.resident_mib if listener else 0.0,
+            listener_share_mib=listener.share_mib if listener else 0.0,
         )
     store.close()
 
@@ -98,7 +102,7 @@ def lines(marks: Iterator[Mark]) -> Iterator[str]:
     yield (
         f"{'entries':>10}{'faults':>8}{'per s':>10}{'p99 ms':>9}{'bytes each':>12}"
         f"{'entry':>8}{'answer':>8}"
-        f"{'archived':>10}{'listener MiB':>14}{'slower':>9}"
+        f"{'archived':>10}{'listener MiB':>14}{'its share':>11}{'slower':>9}"
     )
     first = 0.0
     for each in marks:
@@ -107,5 +111,6 @@ def lines(marks: Iterator[Mark]) -> Iterator[str]:
             f"{each.entries:10}{each.faults:8}{each.per_s:10.1f}{each.p99_ms:9.2f}"
             f"{each.per_message_bytes:12.0f}"
             f"{each.entry_bytes:8.0f}{each.remembered_bytes:8.0f}{each.archived_bytes:10.0f}{each.listener_mib:14.1f}"
+            f"{each.listener_share_mib:11.1f}"
             f"{first / each.per_s:8.2f}×"
         )

@@ -61,6 +61,7 @@ def test_a_growing_worklist_is_measured_at_every_mark():
         assert row["archived_bytes"] < row["per_message_bytes"] < 10_000
         assert 0 < row["remembered_bytes"] < row["entry_bytes"] < row["per_message_bytes"]
         assert 20 < row["listener_mib"] < 200
+        assert 5 < row["listener_share_mib"] < row["listener_mib"]
 
 
 def test_all_adt_with_documents_is_taken_and_there_again_after_a_restart():

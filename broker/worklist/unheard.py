@@ -84,7 +84,7 @@ def _procedure(said: Attributes, accession: str, sender: Sender) -> Procedure | 
     if PROCEDURE_ID not in said or _is_guess(said[PROCEDURE_ID]):
         own = {PROCEDURE_ID: "", **own} | {PROCEDURE_ID: Ranked(name, FILLS_GAPS)}
     facts = Facts.first(own)
-    if facts.stands_on or PROCEDURE_ID not in facts.attributes:
+    if _stands_on_others(own) or PROCEDURE_ID not in facts.attributes:
         return None
     if STUDY not in facts.attributes:
         if STUDY in said:
@@ -101,7 +101,7 @@ def _step(item: Attributes, procedure_id: str) -> Step | None:
     name = text_of(item, STEP_ID) or procedure_id
     facts = Facts.first({k: v for k, v in item.items() if k != STATUS})
     if STEP_ID not in facts.attributes:
-        if facts.stands_on or STEP_ID in item:
+        if _stands_on_others(item) or STEP_ID in item:
             return None
         facts = facts.with_guess(STEP_ID, name)
     said = leaf.value if leaf.__class__ is Ranked else leaf
@@ -119,6 +119,11 @@ def _is_whole(patient: Patient, facts: Facts, procedure: Procedure) -> bool:
         **step.facts.attributes,
     }
     return step.status in OPEN and all(map(held.get, TYPE_1))
+
+
+def _stands_on_others(said: Attributes) -> bool:
+    """Tell whether a default was worked out from what the message says, which has to hold still."""
+    return any(leaf.__class__ is Ranked and leaf.stands_on for leaf in said.values())
 
 
 def _is_poorer(leaf: Any) -> bool:

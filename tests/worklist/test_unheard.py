@@ -119,6 +119,7 @@ def test_so_does_one_of_a_patient_who_is_known() -> None:
         pytest.param({REPLACED: [{FILLER: "F0"}]}, id="it replaces another one"),
         pytest.param({"Modality": "CT"}, id="an attribute of a step beside it"),
         pytest.param({STEPS: [step(), step(Modality="MR")]}, id="two steps"),
+        pytest.param({PLACER: Ranked("", 0, (PLACER,))}, id="a value that stands on others"),
         pytest.param({STEPS: [step(Modality="")]}, id="a type 1 attribute is empty"),
         pytest.param({STEPS: [step(**{STATUS: "COMPLETED"})]}, id="it is over"),
     ],

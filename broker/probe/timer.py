@@ -21,7 +21,7 @@ LONGEST_S = 240.0
 FAILURES = (1, os.EX_SOFTWARE)
 """Exit codes of one that came to an end, or to none, and found a hop that fails."""
 
-log = structlog.get_logger("selftest")
+log = structlog.get_logger("probe")
 
 
 @dataclass

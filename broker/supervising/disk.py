@@ -14,7 +14,7 @@ from broker.store.server import EmbeddedServer
 
 LOOK_S: Final = 2.0
 
-log = structlog.get_logger("roles")
+log = structlog.get_logger("supervising")
 
 
 async def watch(server: EmbeddedServer, disk_reserve: int) -> NoReturn:

@@ -41,4 +41,4 @@ def _tell(told: Mapping[str, Any]) -> None:
         raise CannotRun(told["code"], told["why"])
     event = "mappings put in force" if told["changed"] else "mappings stay as they were"
     shown = {name: told[name] for name in ("version", "by", "folder", "mappings")}
-    structlog.get_logger("rollout").info(event, **shown)
+    structlog.get_logger("supervising").info(event, **shown)

@@ -18,7 +18,7 @@ from broker.supervising.pace import Pace
 
 DRAIN_S: Final = 25.0
 
-log = structlog.get_logger("roles")
+log = structlog.get_logger("supervising")
 
 
 class Doors:

@@ -22,7 +22,7 @@ PATIENCE_S: Final = 30.0
 CRASHES, CRASH_WINDOW_S = 5, 60.0
 LOOK_S: Final = 0.05
 
-log = structlog.get_logger("roles")
+log = structlog.get_logger("supervising")
 
 
 def have_redis(settings: Settings, stack: ExitStack) -> EmbeddedServer | None:

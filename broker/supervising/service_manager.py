@@ -23,7 +23,7 @@ LOOK_S: Final = 5.0
 PUBLISHING: Final = ("orders", "modality", "updates")
 """Doors that leave a sign of life in the store every other second."""
 
-log = structlog.get_logger("roles")
+log = structlog.get_logger("supervising")
 
 
 class ServiceManager:

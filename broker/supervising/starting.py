@@ -34,7 +34,7 @@ GIVES_MEMORY_BACK: Final = {
 
 By itself the allocator learns from the first large block to keep all that are smaller."""
 
-log = structlog.get_logger("roles")
+log = structlog.get_logger("supervising")
 
 
 def run(

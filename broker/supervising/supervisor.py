@@ -24,7 +24,7 @@ from broker.supervising.forking import ForkServer
 from broker.supervising.opening import Doors
 from broker.supervising.service_manager import PUBLISHING, READY, STOPPING, ServiceManager
 
-log = structlog.get_logger("roles")
+log = structlog.get_logger("supervising")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,16 @@ def test_the_layers_of_the_house_are_kept():
     assert checked.returncode == 0, checked.stdout
 
 
+def test_every_line_of_the_log_is_named_after_its_room():
+    named = {
+        (path.relative_to(TOP / "broker").parts[0], name)
+        for path in (TOP / "broker").rglob("*.py")
+        for name in re.findall(r'structlog.get_logger\("(\w+)"\)', path.read_text())
+    }
+    assert ("supervising", "supervising") in named
+    assert not [(room, name) for room, name in named if room != name]
+
+
 def test_an_installed_wheel_has_the_mappings_inside(tmp_path):
     """Built as `pip install .` builds it; the copy runs from elsewhere, without this checkout."""
     built = run(

@@ -21,13 +21,13 @@ from broker.store.stamping import ServerProblem
 from broker.supervising import ports
 from broker.supervising.doors import instances
 from broker.supervising.service_manager import PUBLISHING
+from broker.tls.credentials import SOON_DAYS
 from broker.tls.validity import ends
 
 CONNECT_S = 3.0
 FULL = 0.8
 """Of its memory, from which on a store is nearly full."""
 CLOCKS_APART_S = 5.0
-DAYS_LEFT = 14
 
 
 def of_configuration(settings: Settings, tree: Node | None = None) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def of_certificates(settings: Settings) -> Iterator[Finding]:
 def _of_days(fact: str, left: float) -> Finding:
     if left < 0:
         return fail("certificates", fact, "renew it: nobody can connect")
-    if left < DAYS_LEFT:
+    if left < SOON_DAYS:
         return warn("certificates", fact, "renew it; a new file is taken without a restart")
     return ok("certificates", fact)
 

@@ -18,7 +18,7 @@ from broker.modality.assumed import Assumed
 from broker.modality.auditing import alarmed_by, reported_to, told_to
 from broker.modality.echo import answer_echo
 from broker.modality.find import MODALITY_WORKLIST, Find
-from broker.modality.metrics import ModalityMetrics
+from broker.modality.metrics import HANDSHAKE_FAILED, ModalityMetrics
 from broker.modality.overdue import Overdue
 from broker.modality.recording import Recording
 from broker.modality.retrieve import Retrieve
@@ -144,7 +144,7 @@ def _observing(sightings: Sightings, metrics: ModalityMetrics) -> Observe:
         if event == "association":
             metrics.association(labels.get("outcome", ""))
         elif event == "handshake":
-            metrics.association("handshake failed")
+            metrics.association(HANDSHAKE_FAILED)
         elif labels.get("kind") == "C-ECHO":
             metrics.echo()
 

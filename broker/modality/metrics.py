@@ -33,6 +33,8 @@ COUNTERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 }
 """What is counted, and by which labels."""
 
+HANDSHAKE_FAILED: Final = "handshake failed"
+
 
 class ModalityMetrics:
     """Counters of one modality process, in a registry of their own."""
@@ -44,6 +46,8 @@ class ModalityMetrics:
             for name, (text, labels) in COUNTERS.items()
         }
         self._operations, self._outcomes = Bounded(10), Bounded(30)
+        # What appears with 1 has not grown for Prometheus, and an alert waits for the first one.
+        self._counters["associations"].labels(self._outcomes(HANDSHAKE_FAILED))
         self._find_seconds = Histogram(
             "broker_modality_find_seconds",
             "Seconds from a query to its final response",

@@ -41,6 +41,8 @@ class OrdersMetrics:
         }
         self._sources, self._types = Bounded(100), Bounded(100)
         self._reasons, self._events = Bounded(30), Bounded(30)
+        # What appears with 1 has not grown for Prometheus, and an alert waits for the first one.
+        self._counters["connection_events"].labels(self._events("handshake_failed"))
         self._counted: dict[tuple[str, str, str], Counter] = {}  # bounded as the labels are
         self._ack_seconds = Histogram(
             "broker_orders_ack_seconds",

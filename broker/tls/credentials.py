@@ -19,6 +19,7 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 LOOK_S: Final = 1.0
 """How often files are looked at, at most."""
 SOON_DAYS: Final = 30
+"""From which on a certificate ends soon; the alert rules that ship say the same."""
 REMIND_S: Final = 86400.0
 
 log = structlog.get_logger("tls")

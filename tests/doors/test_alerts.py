@@ -43,7 +43,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """One with every option that has metrics: TLS, a RIS, the self-test."""
+    """One with every option that has metrics: TLS, a RIS, an audit trail, the self-test."""
     authority = Authority(tmp_path_factory.mktemp("tls"))
     file = authority.issue("broker", "localhost", "127.0.0.1")
     sink, tls = Sink(), f"tls: {{certificate: '{file}'}}"
@@ -57,6 +57,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     running = Broker(
         f"{config}ris: [{{name: ris, to: '{sink.start()}'}}, "
         f"{{name: far, to: '127.0.0.1:1', {tls}}}]\n"
+        "audit: {to: file}\n"
         f"selftest: {{every: 1h, sink: '127.0.0.1:{free_port()}'}}\n"
     )
     try:
@@ -114,6 +115,11 @@ def slow(labels: Mapping[str, str]) -> str:
     return GROWS if float(labels["le"]) >= 10 else STAYS
 
 
+def of(word: str) -> Callable[[Mapping[str, str]], str]:
+    """What has this word as one of its labels grows, all else stays."""
+    return lambda labels: GROWS if word in labels.values() else STAYS
+
+
 Course = str | Callable[[Mapping[str, str]], str]
 ILL: dict[str, dict[str, Course]] = {
     "BrokerStoreTakesNoWrites": {"broker_store_writable": "0x600"},
@@ -137,7 +143,10 @@ ILL: dict[str, dict[str, Course]] = {
     "BrokerRisPaused": {"broker_updates_paused": "1x600"},
     "BrokerReportsWaitForAPerson": {"broker_updates_dead_letters": "1x600"},
     "BrokerMappingsNotReloaded": {"broker_store_mapping_reload_ok": "0x600"},
-    "BrokerCertificateEnds": {"broker_orders_certificate_days_left": "3x600"},
+    "BrokerCertificateEnds": {"broker_orders_certificate_days_left": "29x600"},
+    "BrokerCertificateEndsThisWeek": {"broker_modality_certificate_days_left": "6x600"},
+    "BrokerHandshakesFail": {"broker_orders_connection_events_total": of("handshake_failed")},
+    "BrokerAuditLost": {"broker_modality_audit_lost_total": GROWS},
 }
 """For each alert how metrics of a broker go when it is so; all others stay what they are."""
 

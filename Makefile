@@ -22,7 +22,7 @@ help:
 	@echo 'make demo     play a whole round trip against a throw-away broker'
 	@echo 'make test     install what tests need and run them all'
 	@echo 'make faults   everything that may happen to a broker and its RIS, in a quarter of an hour'
-	@echo 'make check    format, lint, types, import contracts, mappings'
+	@echo 'make check    format, lint, types, import contracts, mappings; every test can be collected'
 	@echo 'make audit    ask for known vulnerabilities of the locked dependencies (needs the network)'
 	@echo 'make install  build $(VENV) from requirements.lock'
 	@echo 'make lock     resolve the dependencies of pyproject.toml anew'
@@ -49,6 +49,7 @@ check: $(READY_TO_TEST)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/broker map check mappings
+	@said=$$($(BIN)/python -m pytest --collect-only -qq 2>&1) || { echo "$$said" | grep -v '^tests/.*: [0-9]*$$'; exit 1; }
 
 audit: $(READY_TO_TEST)
 	@sh tests/dependencies.sh $(BIN)/pip-audit requirements.lock $(ARGS)

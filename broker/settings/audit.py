@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from broker.settings.tls import ClientTls
-from broker.settings.values import Endpoint, Section, Size
+from broker.settings.values import Called, Section, Size
 
 
 class Audit(Section):
@@ -23,7 +23,7 @@ class Audit(Section):
     path: Path | None = None
     max_bytes: Size = 64 * 2**20
     files: int = Field(16, ge=1, le=1000)
-    host: Endpoint | None = None
+    host: Called | None = None
     transport: Literal["udp", "tls"] = "udp"
     tls: ClientTls = ClientTls()
     buffer: int = Field(5_000, ge=1, le=1_000_000)

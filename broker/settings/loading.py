@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
 
@@ -88,6 +89,14 @@ def all_keys(model: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], bool]]:
             yield from (((name, *rest), is_list) for rest, is_list in all_keys(kind.model))
         else:
             yield (name,), kind.is_list
+
+
+@cache
+def names(model: type[BaseModel]) -> frozenset[str]:
+    """Every key that can be said in a block, and in the blocks of it."""
+    fields = model.model_fields | _short(model)
+    inner = (_Kind.of(info.annotation).model for info in fields.values())
+    return frozenset(fields).union(*(names(each) for each in inner if each is not None))
 
 
 class _Kind(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from broker.settings.tls import ClientTls
-from broker.settings.values import Address, Duration, Endpoint, Network, Section
+from broker.settings.values import Address, Called, Duration, Network, Section
 
 
 class Selftest(Section):
@@ -24,13 +24,13 @@ class Selftest(Section):
     """
 
     every: Annotated[Duration, Field(ge=timedelta(seconds=1))] | None = None
-    sink: Endpoint = Address("127.0.0.1", 2577)
+    sink: Called = Address("127.0.0.1", 2577)
     sender: Annotated[str, StringConstraints(pattern=r"^[^|\\^&~\r]{1,80}\|[^|\\^&~\r]{1,80}$")] = (
         "BROKER|SELFTEST"
     )
     deadline: Duration = timedelta(seconds=10)
     tls: ClientTls | None = None
-    orders: Endpoint | None = None
-    modality: Endpoint | None = None
+    orders: Called | None = None
+    modality: Called | None = None
     peers: tuple[Network, ...] = ()
     restart_after: int = Field(3, ge=0)

@@ -10,9 +10,10 @@ from urllib.parse import quote, urlencode
 
 from pydantic import Field, SecretStr, model_validator
 
+from broker.settings.redis_url import RedisUrl
 from broker.settings.secrets import unsaid
 from broker.settings.tls import ClientTls
-from broker.settings.values import Duration, Endpoint, Section, Size
+from broker.settings.values import Called, Duration, Section, Size
 
 
 class Sentinel(Section):
@@ -22,7 +23,7 @@ class Sentinel(Section):
     those of the Sentinels; those of the servers stand beside, in `redis`.
     """
 
-    hosts: tuple[Endpoint, ...] = Field(min_length=1)
+    hosts: tuple[Called, ...] = Field(min_length=1)
     master: str = Field("mymaster", min_length=1)
     replicas: int = Field(1, ge=0)
     wait: Duration = Field(timedelta(seconds=1), gt=timedelta(0), le=timedelta(seconds=2))
@@ -39,7 +40,7 @@ class Redis(Section):
     """
 
     mode: Literal["embedded", "url", "sentinel"] = "embedded"
-    url: str = ""
+    url: RedisUrl = ""
     sentinel: Sentinel | None = None
     database: int = Field(0, ge=0)
     username: str = ""
@@ -72,8 +73,6 @@ class Redis(Section):
             raise ValueError("database is for sentinel; the url of a server ends in it")
         if self.mode == "url" and not self.url:
             raise ValueError("mode: url needs a url, for example redis://127.0.0.1:6379/0")
-        if self.url and not self.url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("the url begins with redis://, rediss:// or unix://")
         if self.password and self.mode == "embedded":
             raise ValueError("a password is that of a given server: say its url")
         if (self.password or self.username) and "@" in self.url:

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from broker.settings.tls import ClientTls
-from broker.settings.values import AeTitle, Endpoint, Name, Section
+from broker.settings.values import AeTitle, Called, Name, Section
 
 
 class Verdict(StrEnum):
@@ -74,7 +74,7 @@ class Destination(Section):
     """
 
     name: Name
-    to: Endpoint
+    to: Called
     aes: tuple[AeTitle, ...] = ()
     on_reject: Literal["skip", "hold"] = "skip"
     connections: int = Field(1, ge=1, le=16)

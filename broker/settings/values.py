@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, Str
 
 SIZE_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+LONGEST_HOST = 253
 
 
 IPNetwork = IPv4Network | IPv6Network
@@ -37,7 +39,30 @@ def read_address(value: object) -> Address:
         raise ValueError("an address is HOST:PORT, for example 127.0.0.1:2575 or [::1]:2575")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError("the port is a number from 0 to 65535")
+    judge_host(bare)
     return Address(bare, int(port))
+
+
+def read_called(value: object) -> Address:
+    """The address of somebody whom we call, where port 0 is nobody's. Raises ValueError."""
+    address = read_address(value)
+    if not address.port:
+        raise ValueError("the port is that of somebody who listens: a number from 1 to 65535")
+    return address
+
+
+def judge_host(host: str) -> None:
+    """See that it is a name (RFC 1123 2.1), or an address of IPv4 or IPv6. Raises ValueError."""
+    labels = host.removesuffix(".").split(".")
+    named = len(host) <= LONGEST_HOST and all(map(LABEL.fullmatch, labels))
+    if named and not labels[-1].isdigit():
+        return
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ValueError(
+            "the host is a name as ris.hospital.example, or an address as 10.1.2.3 or [fd00::1]"
+        ) from None
 
 
 def read_size(value: object) -> object:
@@ -77,6 +102,7 @@ def read_network(value: object) -> IPNetwork:
 
 
 Endpoint = Annotated[Address, PlainValidator(read_address)]
+Called = Annotated[Address, PlainValidator(read_called)]
 Network = Annotated[IPNetwork, PlainValidator(read_network)]
 Size = Annotated[int, BeforeValidator(read_size)]
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]

@@ -121,11 +121,14 @@ class Settings(Section):
         try:
             return cls._read(path, environ)
         except Complaints as mistakes:
-            raise discreet(mistakes) from None
+            raise discreet(mistakes, loading.names(cls)) from None
 
     @classmethod
     def _read(cls, path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, Node]:
-        root = document.read(path) if path else Node({}, Source("settings"), 0, 0)
+        try:
+            root = document.read(path) if path else Node({}, Source("settings"), 0, 0)
+        except Complaints as mistakes:
+            raise discreet(mistakes, loading.names(cls), unread=True) from None
         if root.kind not in ("mapping", "nothing"):
             raise Complaints([root.complaint("the configuration is a mapping of keys")])
         folder = (path.parent if path else Path()).absolute()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -79,7 +80,87 @@ def test_no_mistake_in_its_line_prints_it(tmp_path: Path, text: str) -> None:
 
 def test_no_settings_that_are_printed_have_it_in_them(tmp_path: Path) -> None:
     beside = loaded(tmp_path, f"{URL}, password: '{SECRET}'}}\n")
-    within = loaded(tmp_path, f"redis: {{url: 'redis://u:{SECRET[:4]}@h'}}\n")
+    within = loaded(tmp_path, f"redis: {{url: 'redis://u:{quote(SECRET, '')}@h'}}\n")
     for settings in (beside, within):
         assert SECRET[:3] in settings.redis.full_url
-        assert SECRET[:4] not in f"{settings!r}{settings}{settings.redis!r}"
+        assert SECRET[:3] not in f"{settings!r}{settings}{settings.redis!r}"
+
+
+WRITTEN = (
+    "console: {S}\n",
+    "console:\n  {S}\n",
+    "console: [{S}]\n",
+    "console:\n- {S}\n",
+    "console:\n  password {S}\n",
+    "console:\n  password={S}\n",
+    "console:\n  password:{S}\n",
+    "console:\n  passwort: {S}\n",
+    "console: {{passwort: {S}}}\n",
+    "console: {{password {S}}}\n",
+    "console: {{password={S}}}\n",
+    "console: {{{S}}}\n",
+    "console:\n  password: {S}: x\n",
+    "console:\n  password: {S}\n    more: {S}\n",
+    "console:\n  password: '{S}\n",
+    "console:\n  password: '{S}' {S}\n",
+    "console:\n password: {S}\n  {S}\n",
+    "console:\n\tpassword: {S}\n",
+    "console:\n  - password: {S}\n",
+    "console:\n  password: [{S}\n",
+    "console:\n  password: {{{S}\n",
+    "console:\n  password:\n    value: {S}\n",
+    "console:\n  password:\n    - {S}\n",
+    "console:\n  password: &{S}\n",
+    "console:\n  password: *{S}\n",
+    "console:\n  password: !{S} x\n",
+    "console:\n  password: !!{S} x\n",
+    "console:\n  password: '%{S}\\x'\n  passwd: %{S}\n",
+    "console:\n  password: @{S}\n",
+    "console:\n  password: `{S}`\n",
+    "console:\n  user: '{S}:'\n",
+    "console:\n  listen: {S}\n",
+    "console:\n  tls: {S}\n",
+    "console:\n  free: {S}\n",
+    "redis: {S}\n",
+    "redis: {{url: {S}}}\n",
+    "redis: {{url: 'redis://u:{S} x@h'}}\n",
+    "redis: {{url: 'redis://h/?passwort={S}'}}\n",
+    "redis: {{sentinel: {S}}}\n",
+    "redis: {{sentinel: {{hosts: ['{S}@h:1']}}}}\n",
+    "redis: {{sentinel: {{hosts: ['h:1'], passwd: {S}}}}}\n",
+    "{S}\n",
+    "password {S}\n",
+    "- {S}\n",
+    "site: x\npassword: {S}\n  {S}\n",
+    "ris: [{{name: a, to: 'u:{S}@h:1'}}]\n",
+    "ris: {S}\n",
+)
+
+
+@pytest.mark.parametrize(
+    "secret", ["Hunter2Xyz9", "Hunter2'Xyz9", 'Hunter2"Xyz9', "Hunter2: Xyz9", "'Hunter2'Xyz9"]
+)
+@pytest.mark.parametrize("text", WRITTEN)
+def test_no_mistake_of_writing_prints_what_may_be_a_password(
+    tmp_path: Path, text: str, secret: str
+) -> None:
+    """Where a colon, a quote or a column is wrong nobody knows which word is the password."""
+    try:
+        loaded(tmp_path, text.format(S=secret))
+    except Complaints as mistakes:
+        said = "".join(traceback.format_exception(mistakes)) + str(mistakes)
+        assert "broker.yaml:" in said
+        assert "unter2" not in said.casefold(), said
+        assert "xyz9" not in said.casefold(), said
+
+
+def test_a_mistake_shows_the_key_of_its_line_and_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "broker.yaml"
+    with pytest.raises(Complaints) as caught:
+        loaded(tmp_path, "site: x\nconsole: Hunter2\n")
+    assert str(caught.value) == (
+        f"{path}:2:10: console: must be a block of keys\n    2 | console: …\n" + " " * 17 + "^"
+    )
+    with pytest.raises(Complaints) as caught:
+        loaded(tmp_path, "console:\n  password:Hunter2\n  passwort: x\n")
+    assert "2:11: a space is missing after ':'" in str(caught.value)

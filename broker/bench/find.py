@@ -95,51 +95,50 @@ def load(address: tuple[str, int], entries: Sequence[Entry], *, now: datetime) -
             raise MeasurementFailed(f"the broker accepted {accepted} of {len(frames)} orders")
 
 
-def measure(
-    servers: Mapping[str, tuple[str, int]],
-    *,
-    queries: int,
-    seconds: float,
-    today: date,
-    pid: int,
-    about: str = "",
-) -> Iterator[Row]:
-    """Yield a row per way to ask and server; each takes at most `seconds`.
-
-    `pid` is our broker's. The first WARM_UP queries of each row are not counted; only ours is asked
-    all different ones and by SCANNERS at once: no other keeps anything, and none is quick enough.
-    """
-    repeated = question(today)
-    different = asked(
-        {},
-        ScheduledStationAETitle=ASKED_STATION,
-        **{START_DATE: f"{FIRST_DAY.decode()}-{today:%Y%m%d}"},
-    )
-    ways = (
-        ("kept, repeated", Asking(How.KEPT, queries), repeated, tuple(servers)),
-        ("kept, all different", Asking(How.KEPT, queries, different=True), different, (OURS,)),
-        ("association per poll", Asking(How.POLLS, queries), repeated, tuple(servers)),
-        (
-            f"{SCANNERS} scanners polling",
-            Asking(How.POLLS, max(queries, SCANNERS), connections=SCANNERS),
-            repeated,
-            (OURS,),
-        ),
-    )
-    for scenario, asking, identifier, names in ways:
-        for server in names:
-            warm = Asking(asking.how, WARM_UP)
-            if not asking.different:
-                ask(servers[server], warm, identifier, seconds=seconds)
-            before = cpu_s(pid)
-            timings = ask(servers[server], asking, identifier, seconds=seconds)
-            spent = _spent(before, cpu_s(pid), len(timings.latencies_s)) if server == OURS else {}
-            yield replace(row(about + scenario, server, timings), cpu_us=spent)
+def measure(bench: Bench, servers: Mapping[str, tuple[str, int]], about: str = "") -> Iterator[Row]:
+    """Yield a row per way to ask and server; each takes at most `bench.seconds`."""
+    repeated = question(bench.today)
+    for scenario, asking, identifier in _ways(bench, repeated):
+        only_ours = asking.different or asking.connections > 1
+        for server in (OURS,) if only_ours else servers:
+            yield _asked(bench, about + scenario, server, servers[server], asking, identifier)
     for server, address in servers.items():
-        often = queries if server == OURS else min(queries, FEW)
-        stock = ask_stock(address, repeated, queries=often, seconds=seconds)
+        often = bench.queries if server == OURS else min(bench.queries, FEW)
+        stock = ask_stock(address, repeated, queries=often, seconds=bench.seconds)
         if stock is not None:
             yield row(f"{about}stock findscu, mean", server, stock)
+
+
+def _ways(bench: Bench, repeated: bytes) -> Iterator[tuple[str, Asking, bytes]]:
+    """Only ours is asked all different ones and by SCANNERS at once.
+
+    No other keeps anything, and none is quick enough.
+    """
+    days = f"{FIRST_DAY.decode()}-{bench.today:%Y%m%d}"
+    different = asked({}, ScheduledStationAETitle=ASKED_STATION, **{START_DATE: days})
+    polls = Asking(How.POLLS, max(bench.queries, SCANNERS), connections=SCANNERS)
+    yield "kept, repeated", Asking(How.KEPT, bench.queries), repeated
+    yield "kept, all different", Asking(How.KEPT, bench.queries, different=True), different
+    yield "association per poll", Asking(How.POLLS, bench.queries), repeated
+    yield f"{SCANNERS} scanners polling", polls, repeated
+
+
+def _asked(
+    bench: Bench,
+    scenario: str,
+    server: str,
+    address: tuple[str, int],
+    asking: Asking,
+    identifier: bytes,
+) -> Row:
+    """One row; the first WARM_UP queries are not counted, of ours the CPU is."""
+    if not asking.different:
+        ask(address, Asking(asking.how, WARM_UP), identifier, seconds=bench.seconds)
+    before = cpu_s(bench.broker.pid)
+    timings = ask(address, asking, identifier, seconds=bench.seconds)
+    after = cpu_s(bench.broker.pid)
+    spent = _spent(before, after, len(timings.latencies_s)) if server == OURS else {}
+    return replace(row(scenario, server, timings), cpu_us=spent)
 
 
 def _spent(

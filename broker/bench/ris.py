@@ -5,7 +5,8 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from threading import Event as Flag
 from threading import Thread
 from typing import NamedTuple
@@ -98,6 +99,17 @@ class Ris:
                 with suppress(OSError):
                     peer.sendall(ACKNOWLEDGED % (b"20260316", heard.control_id))
         return rest
+
+
+@contextmanager
+def listening() -> Iterator[Ris]:
+    """A RIS that is open, and closed at the end."""
+    ris = Ris()
+    ris.open()
+    try:
+        yield ris
+    finally:
+        ris.close()
 
 
 def _received(peer: socket.socket) -> bytes:

@@ -9,7 +9,6 @@ import typer
 from broker.cli import (
     ae,
     backup,
-    bench,
     config,
     conformance,
     dead,
@@ -34,6 +33,7 @@ from broker.cli import (
     unmapped,
     why,
 )
+from broker.cli.bench import group as bench
 from broker.cli.map import group as map
 
 GROUPS = (

@@ -18,7 +18,7 @@ from broker.bench.dicom import Association
 from broker.bench.entries import entries, order_frame, question
 from broker.bench.exams import FIRST, Exams
 from broker.bench.mllp import PATIENCE_S, Conversation
-from broker.bench.ris import Ris
+from broker.bench.ris import Ris, listening
 from broker.probe.address import Address
 from broker.probe.throwaway import Running, throwaway_broker
 from tests.doors.actors import until
@@ -30,10 +30,12 @@ Line = dict[str, Any]
 @contextmanager
 def played(**said: str) -> Iterator[tuple[Running, Ris]]:
     """A broker with these settings of `log` after an order, a list, an exam, pages, a bare port."""
-    ris, now = Ris(), datetime.now().astimezone()
-    ris.open()
+    now = datetime.now().astimezone()
     environ = {f"BROKER_LOG__{name.upper()}": level for name, level in said.items()}
-    with closing(ris), throwaway_broker(Address("127.0.0.1", ris.port), said=environ) as running:
+    with (
+        listening() as ris,
+        throwaway_broker(Address("127.0.0.1", ris.port), said=environ) as running,
+    ):
         with closing(Conversation(socket.create_connection(running.hl7, PATIENCE_S))) as sender:
             sender.send(order_frame(entries(FIRST, 1, now.date())[0], sent=now))
             until(sender.answered, "the acknowledgement")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from broker.cli.printing import NEGATIVE
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -21,14 +23,12 @@ if TYPE_CHECKING:
     from broker.bench.report import Row
     from broker.probe.throwaway import Running
 
-NEGATIVE = 1
 S = TypeVar("S")
 D = TypeVar("D", bound="DataclassInstance")
 
 Seconds = Annotated[
     float, typer.Option("--seconds", min=1, max=3600, help="End each measurement after this long.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def read_connections(text: str) -> tuple[int, ...]:

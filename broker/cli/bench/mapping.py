@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.measuring import AsJson, machine_line
+from broker.cli.bench.measuring import machine_line
+from broker.cli.printing import AsJson
 
 if TYPE_CHECKING:
     from broker.bench.mapping import Loading, Pace
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verbs of this group."""
-    app.command("map")(mapping)
+def register(verbs: typer.Typer) -> None:
+    """Add `map` to the group."""
+    verbs.command("map")(mapping)
 
 
 def mapping(

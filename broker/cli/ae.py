@@ -14,6 +14,8 @@ from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import Row, print_rows
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from broker.settings import Settings
     from broker.store.executors import Store
 
@@ -39,7 +41,9 @@ def list_aes(as_json: AsJson = False, config: ConfigOption = None) -> None:
     if as_json:
         print_json(found)
     elif found["aes"] or found["rejected"]:
-        print_rows([*map(_row, found["aes"]), *map(_rejected_row, found["rejected"])])
+        zone = settings.timezone
+        known = (dict(_cells(ae, zone)) for ae in found["aes"])
+        print_rows([*known, *(_rejected_row(peer, zone) for peer in found["rejected"])])
     else:
         typer.echo("no AE has called, and dicom.aes names none", err=True)
     if not found["aes"] and not found["rejected"]:
@@ -76,24 +80,20 @@ def looked(store: Store, settings: Settings, *, now: float) -> dict[str, Any]:
     return {"aes": aes, "rejected": store.run(sightings.rejected())}
 
 
-def _row(ae: dict[str, Any]) -> Row:
-    return dict(_cells(ae))
-
-
-def _cells(ae: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _cells(ae: dict[str, Any], zone: ZoneInfo) -> Iterator[tuple[str, str]]:
     from broker.cli.outline import moment
 
     yield "ae", ae["title"]
     yield "known by", "dicom.aes" if ae["in_directory"] else "its calls"
     yield "address", ae["address"]
     yield "called", ae["called"]
-    yield "last seen", moment(ae["last_seen"]) if ae["last_seen"] else "never"
-    yield "last query", moment(ae["last_query"]) if ae["last_query"] else "never"
+    yield "last seen", moment(ae["last_seen"], zone) if ae["last_seen"] else "never"
+    yield "last query", moment(ae["last_query"], zone) if ae["last_query"] else "never"
     yield "queries an hour", f"{ae['queries_per_hour']}"
     yield "empty in a row", f"{ae['zero_result_streak']}"
 
 
-def _rejected_row(peer: dict[str, Any]) -> Row:
+def _rejected_row(peer: dict[str, Any], zone: ZoneInfo) -> Row:
     from broker.cli.outline import moment
 
     return {
@@ -101,7 +101,7 @@ def _rejected_row(peer: dict[str, Any]) -> Row:
         "known by": f"! rejected: {peer['reason']}",
         "address": peer["address"],
         "called": peer["called"],
-        "last seen": moment(peer["last"]),
+        "last seen": moment(peer["last"], zone),
         "last query": "",
         "queries an hour": f"{peer['times']} times",
         "empty in a row": "",

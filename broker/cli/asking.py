@@ -13,6 +13,8 @@ from broker.cli import logs
 from broker.cli.opening import store_url
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from broker.modality.sightings import Told
     from broker.settings import Settings
     from broker.store.executors import Store
@@ -87,11 +89,11 @@ def _question_of(store: Store, title: str, file: Path | None, keys: dict[str, st
     )
 
 
-def described(question: Question) -> str:
-    """Say whose query it is, and from where."""
+def described(question: Question, zone: ZoneInfo) -> str:
+    """Say whose query it is, from where, and when in the time of the site."""
     from broker.cli.outline import moment
 
-    at = f" at {moment(question.at)}" if question.at else ""
+    at = f" at {moment(question.at, zone)}" if question.at else ""
     return f"{question.title}, {question.how}{at}"
 
 

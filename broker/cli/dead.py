@@ -11,7 +11,7 @@ from broker.cli import auditing, log, replay, sending_again, showing_dead
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.letters import Group, Letter, grouped, in_turn, letters
 from broker.cli.opening import opened
-from broker.cli.outline import printable
+from broker.cli.outline import moment, printable
 from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import print_rows
 from broker.cli.undelivered import OVERTAKEN, undelivered
@@ -128,8 +128,8 @@ def _waiting(store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _row(facts: dict[str, Any], zone: ZoneInfo) -> dict[str, str]:
-    shown = {**facts, "first": log.moment(facts["first"], zone)}
-    shown |= {"last": log.moment(facts["last"], zone), "senders": ", ".join(facts["senders"])}
+    shown = {**facts, "first": moment(facts["first"] / 1000, zone)}
+    shown |= {"last": moment(facts["last"] / 1000, zone), "senders": ", ".join(facts["senders"])}
     return {name: str(shown[name]) for name in COLUMNS}
 
 

@@ -16,7 +16,7 @@ import typer
 from broker.cli import selecting
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.opening import opened
-from broker.cli.outline import printable
+from broker.cli.outline import moment, printable
 from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import Row, print_rows
 from broker.cli.spreading import spread
@@ -141,16 +141,11 @@ FACTS = ("sender", "type", "control_id", "outcome", "ack", "accession", "ms", "c
 
 
 def _place_of(entry: Entry, zone: ZoneInfo) -> Row:
-    return {"id": entry.id, "time": moment(entry.stored_ms, zone)}
-
-
-def moment(epoch_ms: int, zone: ZoneInfo) -> str:
-    """A time of the site as people write it."""
-    return f"{datetime.fromtimestamp(epoch_ms / 1000, zone):%Y-%m-%d %H:%M:%S}"
+    return {"id": entry.id, "time": moment(entry.stored_ms / 1000, zone)}
 
 
 def iso(epoch_ms: int, zone: ZoneInfo) -> str:
-    """The same for a program."""
+    """A time of the site for a program."""
     return datetime.fromtimestamp(epoch_ms / 1000, zone).isoformat(timespec="milliseconds")
 
 

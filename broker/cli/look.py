@@ -106,7 +106,7 @@ def _as_received(
     said = {keyword: value for keyword, value in keys.items() if value}
     question = asking.question_of(store, settings, aet, query, said)
     got = asking.put(settings, question)
-    typer.echo(asking.described(question), err=True)
+    typer.echo(asking.described(question, settings.timezone), err=True)
     if question.rejected:
         typer.echo(question.rejected, err=True)
         raise typer.Exit(NEGATIVE)
@@ -132,7 +132,7 @@ def show(
     if as_json:
         print_json(found)
     elif found:
-        typer.echo("\n\n".join("\n".join(outline(order)) for order in found))
+        typer.echo("\n\n".join("\n".join(outline(order, settings.timezone)) for order in found))
     else:
         typer.echo(f"no order has the accession number {accession}", err=True)
     if not found:

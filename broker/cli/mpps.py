@@ -76,7 +76,8 @@ def show(uid: Uid, as_json: AsJson = False, config: ConfigOption = None) -> None
     """Show one exam with all that its scanner has said, patient data too."""
     from broker.worklist.mpps import SERIES, series_of
 
-    with opened(load_settings(config)) as store:
+    settings = load_settings(config)
+    with opened(settings) as store:
         exam = _exam(store, uid)
     plain = exam.model_dump(mode="json")
     if as_json:
@@ -85,7 +86,8 @@ def show(uid: Uid, as_json: AsJson = False, config: ConfigOption = None) -> None
     series, objects = series_of(exam.attributes)
     said = {keyword: value for keyword, value in plain["attributes"].items() if keyword != SERIES}
     counted = f"{series} series with {objects} objects"
-    for line in outline_of_exam({**plain, "attributes": said, "counted": counted}):
+    shown = {**plain, "attributes": said, "counted": counted}
+    for line in outline_of_exam(shown, settings.timezone):
         typer.echo(line)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 INDENT = "  "
 
 
-def outline(order: dict[str, Any]) -> Iterator[str]:
-    """Give the lines of one order as `looking.orders_of` has read it."""
+def outline(order: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
+    """Give the lines of one order as `looking.orders_of` has read it; `zone` is the site's."""
     issuer = f" of {order['issuer']}" if order["issuer"] else ""
     yield printable(f"order {order['accession']}{issuer}")
     for flag in order["flags"]:
@@ -23,16 +26,16 @@ def outline(order: dict[str, Any]) -> Iterator[str]:
         yield printable(f"{INDENT}procedure {procedure['id']}")
         yield from _attributes(procedure["attributes"], 2)
         for step in procedure["steps"]:
-            yield from _step(step)
-    yield from _messages(order)
+            yield from _step(step, zone)
+    yield from _messages(order, zone)
 
 
-def outline_of_exam(exam: dict[str, Any]) -> Iterator[str]:
+def outline_of_exam(exam: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
     """Give the lines of one performed step: how it stands, of what it is, what its scanner said."""
     yield printable(f"MPPS {exam['sop_instance_uid']}  {exam['status']}")
     for odd in exam["exceptions"]:
         yield printable(f"{INDENT}! {odd}")
-    began, changed = moment(exam["began"]), moment(exam["changed"])
+    began, changed = moment(exam["began"], zone), moment(exam["changed"], zone)
     yield printable(f"{INDENT}from {exam['station']}, began {began}, last heard of {changed}")
     for of in exam["references"]:
         step = f"order {of['order']}, procedure {of['procedure']}, step {of['step']}"
@@ -50,16 +53,16 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
-def moment(epoch_s: float) -> str:
-    """Give a time of the clock on this machine's wall."""
-    return f"{datetime.fromtimestamp(epoch_s, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+def moment(epoch_s: float, zone: ZoneInfo) -> str:
+    """Give a time of the site as people write it."""
+    return f"{datetime.fromtimestamp(epoch_s, zone):%Y-%m-%d %H:%M:%S}"
 
 
-def _step(step: dict[str, Any]) -> Iterator[str]:
+def _step(step: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
     yield printable(f"{INDENT * 2}step {step['id']}  {step['status']}")
     yield from _attributes(step["attributes"], 3)
     for seen in step["received"]:
-        first, last = moment(seen["first"]), moment(seen["last"])
+        first, last = moment(seen["first"], zone), moment(seen["last"], zone)
         said = f"at {first}" if first == last else f"from {first} to {last}"
         yield printable(f"{INDENT * 3}received by {seen['aet']} {said}")
     for performed in step["mpps"]:
@@ -74,9 +77,9 @@ def _step(step: dict[str, Any]) -> Iterator[str]:
         yield from _attributes(performed["attributes"], 4)
 
 
-def _messages(order: dict[str, Any]) -> Iterator[str]:
+def _messages(order: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
     for message in order["pending"]:
-        since = moment(message["created"])
+        since = moment(message["created"], zone)
         said = f"{message['note']} ({message['control_id']})".strip()
         yield printable(f"{INDENT}to {message['ris']} since {since}: {said}")
     for letter in order["dead_letters"]:

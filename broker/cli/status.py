@@ -14,6 +14,8 @@ from broker.cli.opening import opened, store_url
 from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from broker.console.health import Health
     from broker.settings import Settings
 
@@ -38,7 +40,7 @@ def status(as_json: AsJson = False, config: ConfigOption = None) -> None:
     else:
         from broker.cli.outline import printable
 
-        for line in _lines(report):
+        for line in _lines(report, settings.timezone):
             typer.echo("\n".join(map(printable, line.split("\n"))))
     if health.refusal:
         raise typer.Exit(NEGATIVE)
@@ -116,7 +118,7 @@ def invisible(health: Health) -> int:
     )
 
 
-def _lines(report: dict[str, Any]) -> Iterator[str]:
+def _lines(report: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
     from broker.cli.outline import moment
 
     refusal = report["store"]["why"]
@@ -129,12 +131,13 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield from (f"          ! {trouble}" for trouble in redis["troubles"])
     mappings = report["mappings"]
     if mappings["version"]:
-        since = moment(mappings["since"])
+        since = moment(mappings["since"], zone)
         yield f"mappings  version {mappings['version']} since {since} by {mappings['by']}"
     else:
         yield "mappings  none in force yet"
     if failed := mappings["failed_reload"]:
-        yield f"          ! {failed['by']} failed at {moment(failed['at'])}, the former ones stay:"
+        at = moment(failed["at"], zone)
+        yield f"          ! {failed['by']} failed at {at}, the former ones stay:"
         yield from (f"            {line}" for line in failed["reason"].split("\n"))
     held = report["orders"]["held"]
     yield f"orders    {'! ' if held else ''}{held} wait for a code{HOW if held else ''}"
@@ -149,14 +152,16 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"updates   {ris}: {pending} orders wait"
         updates = report["updates"]
         if since := updates["paused"].get(ris):
-            yield f"          ! {ris} is paused since {moment(since)}: see `broker outbox`"
+            at = moment(since, zone)
+            yield f"          ! {ris} is paused since {at}: see `broker outbox`"
         if since := updates["away"].get(ris):
-            yield f"          ! {ris} cannot be reached since {moment(since)}: see `broker outbox`"
+            at = moment(since, zone)
+            yield f"          ! {ris} cannot be reached since {at}: see `broker outbox`"
         if stopped := updates["stopped"].get(ris):
             yield f"          ! {ris}: {stopped} orders wait for a person: see `broker dead`"
     dead = report["updates"]["dead_letters"]
     yield f"          {dead} dead letters{': see `broker dead`' if dead else ''}"
-    yield from _of_peers(report)
+    yield from _of_peers(report, zone)
     for name, door in report["doors"].items():
         heard = (
             f"heard {door['age_s']:g} s ago" if door["heard"] else f"! silent {door['age_s']:g} s"
@@ -165,7 +170,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"door      {name}: {heard}{version}"
 
 
-def _of_peers(report: dict[str, Any]) -> Iterator[str]:
+def _of_peers(report: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
     from broker.cli.outline import moment
 
     for kind, peers, asked in (
@@ -177,6 +182,6 @@ def _of_peers(report: dict[str, Any]) -> Iterator[str]:
             empty = f", {each['empty']} of them empty" if each["empty"] else ""
             errors = f", ! {each['errors']} refused" if each["errors"] else ""
             said = f"{each['answers']} {asked}{empty}{errors}, {within}"
-            yield f"{kind:10}{each['peer']}: last {moment(each['last'])}, {said}"
+            yield f"{kind:10}{each['peer']}: last {moment(each['last'], zone)}, {said}"
         if (more := len(peers) - PEERS) > 0:
             yield f"{kind:10}and {more} more: see `broker status --json`"

@@ -53,7 +53,8 @@ def unmapped(context: typer.Context, as_json: AsJson = False, config: ConfigOpti
         print_json(found)
     for code in found if not as_json else ():
         near = ", ".join(f"{key} = {value}" for key, value in code["near"].items())
-        line = f"{code['table']}  {code['key']}  {code['messages']} since {moment(code['since'])}"
+        since = moment(code["since"], settings.timezone)
+        line = f"{code['table']}  {code['key']}  {code['messages']} since {since}"
         typer.echo(printable(f"{line}{f'  near: {near}' if near else ''}"))
     if not found:
         typer.echo("no message waits for a code", err=True)

@@ -16,6 +16,8 @@ from broker.cli.outline import moment, printable
 from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from broker.settings import Settings
     from broker.store.executors import Store
     from broker.store.sightings import AskedOnce
@@ -55,7 +57,7 @@ def why(
     if as_json:
         print_json(found)
     else:
-        typer.echo("\n".join(map(printable, _lines(found))))
+        typer.echo("\n".join(map(printable, _lines(found, settings.timezone))))
     if not all(step["on_list"] for step in found["steps"]):
         raise typer.Exit(NEGATIVE)
 
@@ -159,14 +161,14 @@ def _otherwise(item: Item, got: asking.Got) -> str:
     return "it cannot be encoded, or the index does not lead to it: see the broker's log"
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
+def _lines(found: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
     query = found["query"]
-    at = f" at {moment(query['at'])}" if query["at"] else ""
+    at = f" at {moment(query['at'], zone)}" if query["at"] else ""
     known = "" if found["in_directory"] else ", which dicom.aes does not name"
     got = f"{query['status']}, {query['answers']} answer{'' if query['answers'] == 1 else 's'}"
     yield f"{found['aet']}{known}, {query['how']}{at}: {got}"
     for step in found["steps"]:
-        yield f"step {step['step']} of {step['order']}, {step['status']}: {_verdict(step)}"
+        yield f"step {step['step']} of {step['order']}, {step['status']}: {_verdict(step, zone)}"
         for key in step["keys"]:
             sign = " " if key["matches"] else "!"
             yield f"  {sign} {key['keyword']}: asked {key['asked']}, has {key['held'] or 'nothing'}"
@@ -174,9 +176,9 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield from (f"  ! {reason}" for reason in step["reasons"][said:])
 
 
-def _verdict(step: dict[str, Any]) -> str:
+def _verdict(step: dict[str, Any], zone: ZoneInfo) -> str:
     returned, now = step["returned"], step["now"]
-    was = f"returned at {moment(returned['at'])}, {_response(returned)}" if returned else ""
+    was = f"returned at {moment(returned['at'], zone)}, {_response(returned)}" if returned else ""
     if step["on_list"]:
         gone = "" if now else ", not on the list any more"
         return f"{was}{gone}" if was else f"on the list, {_response(now)}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -83,6 +85,51 @@ def test_the_configuration_of_the_documentation_is_valid(tmp_path: Path) -> None
     assert [settings.log.level_of(door) for door in ("orders", "modality")] == ["info", "debug"]
     assert [each.name for each in settings.delivered] == ["ris", "selftest"]
     assert [each.name for each in settings.destinations] == ["ris"]
+
+
+TIME = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The person who asks sits half a day from the site."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Pacific/Kiritimati")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_every_command_tells_times_of_the_site_not_of_the_machine(
+    broker: Broker, command: Command
+) -> None:
+    order, uid = new_order(), new_uid()
+    accepted(broker.hl7, orm_o01(order))
+    refused = orm_o01(new_order()).replace(b"|NW|", b"|QQ|")
+    assert send(broker.hl7, refused).code == "AE"
+    item = only(broker, order)
+    title = broker.scanner.calling
+    assert broker.scanner.mpps_start(item, uid=uid, now=NOW) == 0x0000
+    until(lambda: "received by" in command("show", order.accession)[1], "the sighting")
+    until(lambda: f"{title}: last" in command("status")[1], "the counts")
+    for words in (
+        ("status",),
+        ("ae", "list"),
+        ("why", order.accession, "--aet", title),
+        ("show", order.accession),
+        ("mpps", "show", uid),
+        ("map", "versions"),
+        ("log",),
+        ("dead",),
+    ):
+        _, said, complaint = command(*words)
+        times = TIME.findall(said)
+        assert times, (words, said, complaint)
+        now = datetime.now(ZoneInfo("Europe/Berlin")).replace(tzinfo=None)
+        for each in times:
+            told = datetime.strptime(each, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - of the site
+            assert abs(now - told) < timedelta(hours=1), (words, said)
 
 
 def test_an_order_is_followed_through_all_doors_without_its_patient(

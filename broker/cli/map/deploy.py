@@ -78,7 +78,9 @@ def versions(as_json: AsJson = False, config: ConfigOption = None) -> None:
         print_json([{"version": each.version, "since": each.at, "by": each.by} for each in kept])
     for number, each in enumerate(kept if not as_json else ()):
         mark = "  in force" if not number else ""
-        typer.echo(printable(f"{each.short}  {moment(each.at)}  {each.by}{mark}"))
+        typer.echo(
+            printable(f"{each.short}  {moment(each.at, settings.timezone)}  {each.by}{mark}")
+        )
     if not kept:
         raise typer.Exit(NEGATIVE)
 

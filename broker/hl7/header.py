@@ -13,7 +13,7 @@ from broker.hl7.refusal import NotHL7
 BOM: Final = b"\xef\xbb\xbf"
 BLANK: Final = b" \t\r\n\x00\x0c"  # what peers put between the start byte and MSH
 _START: Final = re.compile(rb"[Mm][Ss][Hh]([^\w\s\x00-\x1f\x7f-\xff])")
-_BEGINNING: Final = 8  # MSH, MSH-1 and the four of MSH-2
+BEGINNING: Final = 8  # MSH, MSH-1 and the four of MSH-2
 _NO_FIELDS: Final = ("",) * 18
 _LONGEST_LINE: Final = 16 * 1024  # an MSH beyond this is not a header but an attack
 
@@ -105,7 +105,7 @@ def read_separators(line: str) -> Separators:
 def read_header(raw: bytes) -> Header:
     """Read the MSH line only. Raises NotHL7 when the bytes do not start with one."""
     line, is_cut = _header_line(raw)
-    separators = _separators(line[:_BEGINNING])
+    separators = _separators(line[:BEGINNING])
     fields = tuple(line.split(separators.field))
     said, component = (*fields, *_NO_FIELDS), separators.component
     firsts = [

@@ -133,6 +133,13 @@ class NotHL7(Refusal):
         super().__init__(text, code="200", remedy=remedy)
 
 
+def too_many(what: str, limit: int, location: Location | None = None) -> Refusal:
+    """A message that holds more than is worked on at once (AE 100)."""
+    return Refusal(
+        f"more than {limit} {what}", code="100", location=location, remedy="split the message"
+    )
+
+
 def shortened(text: str, room: int) -> str:
     """What fits of a text into so many characters: whole words, and dots for those that do not."""
     if len(text) <= room:

@@ -1,4 +1,4 @@
-"""Text to segments, fields, repetitions, components; groups of orders; batches."""
+"""Text to segments, fields, repetitions, components; whatever comes is read or refused."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from broker.hl7.charsets import decode
 from broker.hl7.header import read_header
-from broker.hl7.message import (
-    NULL,
-    REPETITION_LIMIT,
-    Segment,
-    batch,
-    by_patient,
-    groups,
-    parse,
-    said_count,
-)
+from broker.hl7.message import NULL, Segment, batch, groups, parse
+from broker.hl7.message.segments import REPETITION_LIMIT
 from broker.hl7.refusal import NotHL7, Refusal
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -187,32 +179,12 @@ def test_too_many_segments_are_refused() -> None:
         parse(MSH + "\r" * 100_000)
 
 
-@pytest.mark.parametrize(
-    ("trailer", "said"),
-    [("BTS|3\r", 3), ("BTS|1\rBHS|^~\\&|\rBTS|2\r", 3), ("BTS|\r", None), ("", None)],
-)
-def test_trailers_say_how_many_messages_a_batch_holds(trailer: str, said: int | None) -> None:
-    assert said_count(f"BHS|^~\\&|\r{MSH}{trailer}".encode()) == said
-
-
 def test_too_many_fields_are_refused_at_their_segment() -> None:
     """2,000 is the limit: a million of them take longer to split than a hundred orders."""
     assert parse(MSH + "NTE" + "|x" * 2_000 + "\r").first("NTE") is not None
     with pytest.raises(Refusal, match="2000 fields") as refused:
         parse(MSH + "NTE|1\rNTE" + "|x" * 2_001 + "\r")
     assert (refused.value.code, f"{refused.value.location}") == ("100", "NTE^2")
-
-
-def test_too_many_orders_or_patients_are_refused() -> None:
-    """500 is the limit, since others wait meanwhile; less of them where they share much."""
-    assert len(groups(parse(MSH + "ORC|NW\rOBR|1\r" * 500))) == 500
-    assert len(by_patient(parse(MSH + "PID|1\r" * 500))) == 500
-    for orders in (MSH + "ORC|NW\r" * 501, MSH + "NTE|1\r" * 100 + "ORC|NW\r" * 201):
-        with pytest.raises(Refusal, match="more than") as refused:
-            groups(parse(orders))
-        assert refused.value.code == "100"
-    with pytest.raises(Refusal, match="500 patients"):
-        by_patient(parse(MSH + "PID|1\r" * 501))
 
 
 def test_what_follows_ten_thousand_escapes_of_a_field_is_left_as_sent() -> None:
@@ -244,76 +216,6 @@ def test_any_text_after_a_header_is_read_or_refused(tail: str) -> None:
                 value.text(), value.components(), value.subcomponents(1)
 
 
-# groups
-
-
-def names(raw: str) -> list[list[str]]:
-    return [
-        [one.raw for one in group.segments[2:]] for group in groups(parse(MSH + "PID|1\r" + raw))
-    ]
-
-
-def test_each_order_has_the_header_and_its_own_segments() -> None:
-    """ORC up to the next ORC."""
-    found = groups(parse(MSH + "PID|1\rORC|NW|1\rOBR|1\rIPC|a|||1\rIPC|a|||2\rORC|NW|2\rOBR|2\r"))
-    assert [group.index for group in found] == [1, 2]
-    assert [[one.name for one in group.segments] for group in found] == [
-        ["MSH", "PID", "ORC", "OBR", "IPC", "IPC"],
-        ["MSH", "PID", "ORC", "OBR"],
-    ]
-    orc = found[1].first("ORC")
-    assert orc is not None
-    assert (orc.sequence, orc.field(2), len(found[0].all("IPC"))) == (2, "2", 2)
-
-
-@pytest.mark.parametrize(
-    ("tail", "place"),
-    [
-        ("PID|1||A\rORC|NW|1\rOBR|1\rPID|2||B\rORC|NW|2\rOBR|2\r", "AE 100 PID^2^3"),
-        ("PID|1||A\rORC|NW\rOBR|1\rIPC|A1\rIPC|A2\r", "AE 102 IPC^2^1"),
-        ("PID|1||A\rORC|NW\rOBR|1\rIPC|A1|R1|1.1\rIPC|A1|R1|1.2\r", "AE 102 IPC^2^3"),
-        ("PID|1||A\rORC|NW\rOBR|1\rIPC|A1|||S1\rIPC|A1|||S1\r", "AE 205 IPC^2^4"),
-    ],
-)
-def test_what_would_put_an_exam_in_the_wrong_place_is_refused(tail: str, place: str) -> None:
-    """Two patients, two requested procedures under one OBR, two steps of one ID."""
-    with pytest.raises(Refusal) as refused:
-        groups(parse(MSH + tail))
-    assert str(refused.value).startswith(place)
-
-
-def test_the_same_patient_twice_is_one_patient() -> None:
-    """Some engines repeat PID before each ORC, and some add an empty one."""
-    tail = "PID|1||A\rORC|NW|1\rOBR|1\rPID|2||A\rPID\rORC|NW|2\rOBR|2\r"
-    assert len(groups(parse(MSH + tail))) == 2
-
-
-def test_z_segments_at_the_end_belong_to_all_that_have_none() -> None:
-    """One ZDS for two orders, or one each."""
-    assert names("ORC|1\rOBR|1\rORC|2\rOBR|2\rZDS|9\r") == [
-        ["ORC|1", "OBR|1", "ZDS|9"],
-        ["ORC|2", "OBR|2", "ZDS|9"],
-    ]
-    assert names("ORC|1\rOBR|1\rZDS|8\rORC|2\rOBR|2\rZDS|9\r") == [
-        ["ORC|1", "OBR|1", "ZDS|8"],
-        ["ORC|2", "OBR|2", "ZDS|9"],
-    ]
-
-
-def test_a_second_request_under_one_order_is_an_order_of_its_own() -> None:
-    """It shares ORC and what stands before the first OBR; nothing is dropped."""
-    assert names("ORC|1\rTQ1|1\rOBR|1\rNTE|1\rOBR|2\rNTE|2\r") == [
-        ["ORC|1", "TQ1|1", "OBR|1", "NTE|1"],
-        ["ORC|1", "TQ1|1", "OBR|2", "NTE|2"],
-    ]
-
-
-def test_requests_without_orders_are_grouped_too() -> None:
-    """And a message without either has no groups."""
-    assert names("OBR|1\rNTE|1\rOBR|2\r") == [["OBR|1", "NTE|1"], ["OBR|2"]]
-    assert names("EVN|A08\r") == []
-
-
 @pytest.mark.parametrize("file", sorted(CORPUS.glob("*.hl7")), ids=lambda file: file.stem)
 def test_the_corpus_is_read_without_loss(file: Path) -> None:
     """Every segment of every vendor, in order."""
@@ -339,37 +241,6 @@ def test_text_escapes_of_the_corpus_are_read() -> None:
     assert not any("\\X" in value or "\\.br" in value for value in texts)
 
 
-# batches
-
-ONE, TWO = MSH.encode() + b"PID|1\r", MSH.encode() + b"PID|2\r"
-
-
-@pytest.mark.parametrize(
-    ("raw", "messages"),
-    [
-        (ONE, [ONE]),
-        (b"FHS|^~\\&|A\rBHS|^~\\&|A\r" + ONE + TWO + b"BTS|2\rFTS|1\r", [ONE, TWO]),
-        (b"BHS|^~\\&|A\r" + ONE + b"BTS|1\r", [ONE]),
-        (ONE + TWO, [ONE, TWO]),
-        (ONE.replace(b"\r", b"\r\n") + TWO.replace(b"\r", b"\r\n"), [ONE, TWO]),
-        (b"not HL7", [b"not HL7"]),
-    ],
-)
-def test_a_block_gives_its_messages(raw: bytes, messages: list[bytes]) -> None:
-    """Wrappers are taken off, and two messages in one block are two."""
-    assert [one.replace(b"\n", b"") for one in batch(raw)] == messages
-
-
-def test_a_batch_without_message_is_refused() -> None:
-    """Never silence."""
-    with pytest.raises(Refusal, match="no message") as refused:
-        batch(b"FHS|^~\\&|A\rFTS|0\r")
-    assert (refused.value.acknowledgement, refused.value.code) == ("AR", "200")
-
-
-# rubbish
-
-
 @given(
     st.one_of(
         st.binary(max_size=120),
@@ -385,23 +256,3 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
             header = read_header(one)
             found = decode(one, header)
             groups(parse(found.text, found.codec))
-
-
-def test_a_batch_has_a_bound() -> None:
-    """One block of a few bytes a message must not become millions of answers."""
-    with pytest.raises(Refusal, match="more than 5000 messages") as refused:
-        batch(MSH.encode() * 5_001)
-    assert (refused.value.acknowledgement, refused.value.code) == ("AR", "207")
-    assert len(batch(MSH.encode() * 5_000)) == 5_000
-
-
-def test_each_pid_begins_a_patient_of_its_own() -> None:
-    """A40 repeats PID and MRG; what stands before the first PID is everybody's."""
-    text = "MSH|^~\\&|A\rEVN|A40\rPID|1||7\rMRG|8\rPV1|1|I\rPID|2||9\rMRG|10\r"
-    patients = by_patient(parse(text))
-    assert [patient.index for patient in patients] == [1, 2]
-    assert [[segment.name for segment in patient.segments] for patient in patients] == [
-        ["MSH", "EVN", "PID", "MRG", "PV1"],
-        ["MSH", "EVN", "PID", "MRG"],
-    ]
-    assert by_patient(parse("MSH|^~\\&|A\rEVN|A40\r")) == []

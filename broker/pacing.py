@@ -1,8 +1,9 @@
-"""How soon one of many peers has its next turn: so many a second of each, a second's at once."""
+"""How soon one of many peers has its next turn, and how often it is told of."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Final
 
 LONGEST_S: Final = 5.0
@@ -12,7 +13,10 @@ MOST: Final = 1_000
 
 
 class Pacing:
-    """Turns of peers by their names, in one process (the generic cell rate algorithm)."""
+    """Turns of peers by their names, in one process: so many a second, a second's at once.
+
+    This is the generic cell rate algorithm.
+    """
 
     def __init__(self) -> None:
         self._free: OrderedDict[str, float] = OrderedDict()  # when all that was taken is paid for
@@ -28,3 +32,21 @@ class Pacing:
         if len(self._free) > MOST:
             self._free.popitem(last=False)
         return max(wait, 0.0)
+
+
+class Seldom:
+    """What happens again and again is told once in `quiet_s`, of each kind."""
+
+    def __init__(self, quiet_s: float) -> None:
+        self._quiet_s = quiet_s
+        self._told: OrderedDict[Hashable, float] = OrderedDict()
+
+    def first(self, kind: Hashable, now: float) -> bool:
+        """Whether none of this kind was told in the time before `now` (seconds)."""
+        if now - self._told.get(kind, float("-inf")) < self._quiet_s:
+            return False
+        self._told[kind] = now
+        self._told.move_to_end(kind)
+        if len(self._told) > MOST:
+            self._told.popitem(last=False)
+        return True

@@ -28,6 +28,7 @@ from broker.modality.deadline import Deadline
 from broker.modality.reception import Association, Reception
 from broker.modality.sending import Sending
 from broker.modality.serving import Serving
+from broker.modality.warned import remedy
 from broker.tls.peers import names_of
 
 __all__ = ["Association", "Connection"]
@@ -68,7 +69,8 @@ class Connection(asyncio.Protocol):
             self._address, self._serving.port = str(peer[0]), int(peer[1])
         self._certificate = names_of(transport.get_extra_info("peercert"))
         if not self._reception.arrived(self, self._address):
-            log.warning("connection closed", address=self._address, reason="too many connections")
+            say = log.warning if self._reception.warns(self._address, "too many") else log.info
+            say("connection closed", address=self._address, reason="too many connections")
             self._reception.observe("connection", {"outcome": "too many"}, 0.0)
             self._over = True
             self._transport.abort()
@@ -199,8 +201,18 @@ class Connection(asyncio.Protocol):
             self._reception.went(self._association)
             facts["calling"] = self._association.calling
         seconds = self._loop.time() - self._began
+        self._say(outcome, seconds, facts)
+        self._reception.observe("association", self._labels(outcome, facts), seconds)
+        self._serving.peer_left()
+
+    def _say(self, outcome: str, seconds: float, facts: Mapping[str, object]) -> None:
+        """Write the one line of an association, as loud as what has to be done about it."""
+        reason = str(facts.get("reason", ""))
+        mend = remedy(outcome, reason)
         # Whoever only opens a port is a health check or a scan, every few seconds.
         say = log.info if self._association or facts else log.debug
+        if mend is not None and self._reception.warns(self._address, reason or outcome):
+            say = log.warning
         say(
             "association",
             outcome=outcome,
@@ -209,9 +221,8 @@ class Connection(asyncio.Protocol):
             requests=self._serving.count,
             ms=round(seconds * 1000, 1),
             **facts,
+            **({"remedy": mend} if mend else {}),
         )
-        self._reception.observe("association", self._labels(outcome, facts), seconds)
-        self._serving.peer_left()
 
     def _labels(self, outcome: str, facts: Mapping[str, object]) -> dict[str, str]:
         labels = {"outcome": outcome, "address": self._address}

@@ -20,6 +20,8 @@ from broker.dicom.negotiation import (
 )
 from broker.modality.admission import Admission
 from broker.modality.kept import Kept
+from broker.modality.warned import AGAIN_S
+from broker.pacing import Seldom
 
 NEGOTIATED_BYTES: Final = 2**20
 NEGOTIATED_SIZE: Final = 8
@@ -129,6 +131,7 @@ class Reception:
     associated_titles: Counter[str] = field(default_factory=Counter)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     negotiated: Kept[bytes, Negotiated] = field(default_factory=lambda: Kept(NEGOTIATED_BYTES))
+    warned: Seldom = field(default_factory=lambda: Seldom(AGAIN_S))
     stopping: bool = False
 
     def negotiate(self, body: bytes) -> Negotiated:
@@ -141,6 +144,10 @@ class Reception:
             held = negotiated(body, self.services)
             self.negotiated.put(body, held, NEGOTIATED_SIZE * len(body))
         return held
+
+    def warns(self, address: str, what: str) -> bool:
+        """Whether this is a warning now: what happens again and again is one now and then."""
+        return self.warned.first((address, what), asyncio.get_running_loop().time())
 
     def arrived(self, guest: Guest, address: str) -> bool:
         """Whether one more socket of this address may stay open; it must be `left` either way."""

@@ -122,7 +122,8 @@ class Server:
         await self._see_off()
 
     def _not_secure(self, address: str, fact: str) -> None:
-        log.warning("handshake failed", address=address, reason=fact)
+        say = log.warning if self._reception.warns(address, fact) else log.info
+        say("handshake failed", address=address, reason=fact)
         self._reception.observe("handshake", {"address": address, "reason": fact}, 0.0)
 
     async def _finish(self, grace_s: float) -> None:

@@ -12,13 +12,12 @@ import structlog
 
 from broker.orders.connection import Connection
 from broker.orders.limits import Accept, Limits, Lose, Peer, Reject, lose, reject
-from broker.pacing import Pacing
+from broker.pacing import Pacing, Seldom
 from broker.tls.handshakes import Bounds, Contexts, SecureListener
 
 TLS_HANDSHAKE_S: Final = 10.0
 QUIET_S: Final = 1.0
 """A flood of the same event from one address is one line of the log in that time; all count."""
-MOST_REMEMBERED: Final = 1_000
 
 REMEDIES: Final = {
     "noise": "frame each message as 0x0B, message, 0x1C, 0x0D: what stands outside is skipped",
@@ -78,7 +77,7 @@ class Listener:
         self._secure: SecureListener | None = None
         self._connections: dict[Connection, None] = {}  # oldest first
         self._empty = asyncio.Event()
-        self._said: dict[tuple[str, str], float] = {}
+        self._said = Seldom(QUIET_S)
 
     @property
     def connections(self) -> int:
@@ -182,12 +181,9 @@ class Listener:
     def note(self, event: str, peer: Peer, **facts: object) -> None:
         """Count what happened, and say so in the log, but not for every one of a flood."""
         self.observe(event)
-        now, key = asyncio.get_running_loop().time(), (event, peer.host)
-        if event != "failure" and now - self._said.get(key, -QUIET_S) < QUIET_S:
+        now = asyncio.get_running_loop().time()
+        if event != "failure" and not self._said.first((event, peer.host), now):
             return
-        if len(self._said) >= MOST_REMEMBERED:
-            self._said.clear()
-        self._said[key] = now
         if event in REMEDIES:
             facts["remedy"] = REMEDIES[event]
         log.warning(event.replace("_", " "), peer=peer.host, **facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.pacing import LONGEST_S, MOST, Pacing
+from broker.pacing import LONGEST_S, MOST, Pacing, Seldom
 
 
 def test_the_turns_of_a_second_may_be_taken_at_once_and_the_rest_wait_evenly() -> None:
@@ -36,3 +36,12 @@ def test_the_longest_silent_is_forgotten_first() -> None:
     assert len(pacing._free) == MOST
     assert pacing.wait_s("busy", 1, now=0.0) is None
     assert pacing.wait_s("0", 1, now=0.0) == 0.0
+
+
+def test_what_happens_all_the_time_is_told_seldom_and_of_each_kind() -> None:
+    seldom = Seldom(10)
+    assert [now for now in range(31) if seldom.first("a", float(now))] == [0, 10, 20, 30]
+    assert seldom.first("b", 30.0)
+    for number in range(2 * MOST):
+        seldom.first(number, 31.0)
+    assert len(seldom._told) == MOST

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ from broker.dicom.negotiation import (
 )
 from broker.modality.admission import Admission
 from broker.modality.reception import NEGOTIATED_BYTES, Limits, Reception, observe_nothing
+from broker.worklist.directory import Directory, Entry
+from broker.worklist.rules import Rules
 from tests.dicom.requestor import (
     ABORT,
     RELEASE_RQ,
@@ -43,6 +46,7 @@ from tests.dicom.requestor import (
     titled,
 )
 from tests.modality.door import (
+    SHORT,
     Door,
     Opener,
     Program,
@@ -447,6 +451,56 @@ def test_the_log_has_one_line_for_each_request_and_association(opened: Opener) -
     assert (association["outcome"], association["requests"]) == ("released", 1)
     assert "Doe" not in str(logs)
     assert ("request", {"kind": "C-FIND", "status": "0000"}) in door.observed
+
+
+def test_a_rejected_association_is_a_warning_with_its_remedy_and_again_only_later(
+    opened: Opener,
+) -> None:
+    """Whoever asks every few seconds is one warning; the lines in between are of level info."""
+    known = Directory((Entry("CT1", Rules(max_associations=1), (), (ip_network("127.0.0.1"),)),))
+    door = opened(None, Admission(directory=known, refuse_unknown=True))
+    with structlog.testing.capture_logs() as logs:
+        for host, calling in (
+            *(("127.0.0.1", b"CT9"),) * 3,
+            ("127.0.0.2", b"CT9"),
+            *(("127.0.0.2", b"CT1"),) * 2,
+        ):
+            pdu = titled(associate_rq(), called=b"BROKER".ljust(16), calling=calling.ljust(16))
+            with closing(door.connect(pdu, host=host)) as peer:
+                receive(peer, 3)
+        with closing(associated(door)) as peer:
+            pdu = titled(associate_rq(), called=b"BROKER".ljust(16), calling=b"CT1".ljust(16))
+            with closing(door.connect(pdu)) as second:
+                receive(second, 3)
+            peer.sendall(RELEASE_RQ)
+            receive(peer, 6)
+        wait_until(lambda: len(logs) == 8)
+    lines = [line for line in logs if line["event"] == "association"]
+    assert [(each["log_level"], each["address"], each.get("reason")) for each in lines] == [
+        ("warning", "127.0.0.1", "calling AE title not recognized"),
+        ("info", "127.0.0.1", "calling AE title not recognized"),
+        ("info", "127.0.0.1", "calling AE title not recognized"),
+        ("warning", "127.0.0.2", "calling AE title not recognized"),
+        ("warning", "127.0.0.2", "calling AE title not from its address"),
+        ("info", "127.0.0.2", "calling AE title not from its address"),
+        ("warning", "127.0.0.1", "local limit exceeded"),
+        ("info", "127.0.0.1", None),
+    ]
+    assert all(each["remedy"] for each in lines[:-1])
+    assert all(each["calling"] in ("CT1", "CT9") for each in lines)
+
+
+def test_what_the_door_cuts_off_is_a_warning_and_what_ends_well_is_not(opened: Opener) -> None:
+    door = opened(SHORT)
+    with structlog.testing.capture_logs() as logs:
+        with closing(associated(door)) as peer:
+            peer.sendall(echo_rq()[:9])
+            assert closed_within(peer, 5)
+        with closing(door.connect(b"GET / HTTP/1.0\r\n\r\n")) as peer:
+            assert closed_within(peer, 5)
+        wait_until(lambda: len([each for each in logs if each["event"] == "association"]) == 2)
+    levels = {each["outcome"]: each["log_level"] for each in logs}
+    assert levels == {"message deadline": "warning", "protocol fault": "info"}
 
 
 def test_what_was_agreed_on_is_kept_within_its_bound() -> None:

@@ -12,9 +12,11 @@ from broker.store.call import Call, texts
 from broker.store.commit import Commit, Conflict, commit
 from broker.store.executors import Store, StoreUnavailable
 
-FORM: Final = "3"
+FORM: Final = "4"
 """1: members without versions, starts to the minute. 2: as of commit.lua and `indexes.places`, and
-what numbers and IDs lead to in sets. 3: in sorted sets."""
+what numbers and IDs lead to in sets. 3: in sorted sets. 4: the same, and records are packed as an
+earlier version cannot read."""
+_ALIKE: Final = "3"
 _EARLIER: Final = ("", "2")
 _SLICE: Final = 100
 _TRIES: Final = 100
@@ -33,6 +35,9 @@ def ensure_indexed(store: Store, now: datetime) -> int:
     be broken off and done again. Raises StoreUnavailable, IndexesTooNew.
     """
     while (form := store.run(Call(("GET", keys.INDEXED), _text))) != FORM:
+        if form == _ALIKE:
+            store.run(Call(("SET", keys.INDEXED, FORM), bool))
+            return 0
         if form not in _EARLIER:
             raise IndexesTooNew(
                 f"the store has indexes of form {form} and this version knows {FORM}: "

@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-FORMAT = 3
-"""Of the data: an older broker must not write into it. 2 and 3: see store.indexing."""
+FORMAT = 4
+"""Of the data: an older broker must not write into it; what each brought says store.indexing."""
 STAMP = "VERSION"
 NEW_FORM = "appendonlydir"
 """Where servers from 7.0 on keep what was written; an older one does not look there."""

@@ -38,6 +38,15 @@ def test_a_new_store_is_only_stamped(store: Store) -> None:
 
 
 def test_indexes_of_a_newer_version_are_refused_with_the_remedy(store: Store) -> None:
-    store.redis.set(keys.INDEXED, "4")
+    store.redis.set(keys.INDEXED, "5")
     with pytest.raises(IndexesTooNew, match="run the newer broker again"):
         ensure_indexed(store, AT)
+
+
+def test_indexes_of_the_version_before_are_taken_over_as_they_are(store: Store) -> None:
+    apply(store, Sender("RIS", "H", "2026"), (Action.SCHEDULE, whole(AccessionNumber="A1")))
+    store.redis.set(keys.INDEXED, "3")
+    before = everything(store, skip=(keys.INDEXED,))
+    assert ensure_indexed(store, AT) == 0
+    assert everything(store, skip=(keys.INDEXED,)) == before
+    assert store.redis.get(keys.INDEXED) == indexing.FORM.encode()

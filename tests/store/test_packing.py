@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,16 +18,52 @@ from broker.store.stored import written
 from tests.store.test_archive import MESSAGE
 from tests.store.writing import order
 
+SAID = (
+    b"MSH|^~\\&|RIS|NORTH|MWL|NORTH|20261130080000||ORM^O01|77|P|2.3.1\r"
+    b"PID|1||4711^^^NORTH||DOE^JOHN\rORC|NW|P1"
+)
+DEFLATED = (
+    "014389013fffa0108f1adf709f1a080b6297b18181056a44989bc3ec8365381373434360e28268ab71f1778df3f2"
+    "f7f003277860da0e300400"
+)
+"""The same as version 0.1 packed it until its data had format 4."""
+
 
 @given(st.binary(max_size=5000))
 def test_any_bytes_come_back(content: bytes) -> None:
     assert unpacked(packed(content, "message"), "message") == content
 
 
-@pytest.mark.parametrize("content", [b"", b"\x02abc", b"\x01\xff\xff", b"\x01", b"x\x9c\x03"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x03abc", b"\x02abc", b"\x02", b"\x01\xff\xff", b"\x01", b"x\x9c\x03"]
+)
 def test_what_was_never_packed_is_said(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"packed|damaged|broken off"):
         unpacked(content, "message")
+
+
+@pytest.mark.parametrize("kind", ["message", "record"])
+def test_what_is_cut_damaged_or_has_more_behind_it_is_said(kind: str) -> None:
+    whole = packed(b"MSH|^~\\&|RIS|NORTH|" * 20, kind)
+    for content in (whole[:-1], whole + b"x", whole[:9] + b"\xff" + whole[10:]):
+        with pytest.raises(ValueError, match=r"damaged|broken off"):
+            unpacked(content, kind)
+
+
+def test_what_was_deflated_before_is_still_read() -> None:
+    deflated = bytes.fromhex(DEFLATED)
+    assert unpacked(deflated, "message") == SAID
+    assert len(packed(SAID, "message")) < len(SAID)
+
+
+def test_two_threads_may_pack_and_unpack_at_once() -> None:
+    contents = [f"MSH|^~\\&|RIS|{number}|".encode() * 50 for number in range(200)]
+
+    def there_and_back(content: bytes) -> bytes:
+        return unpacked(packed(content, "record"), "record")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(there_and_back, contents)) == contents
 
 
 def test_a_message_of_the_corpus_takes_less_than_a_kibibyte(corpus: Path) -> None:

@@ -29,6 +29,7 @@ class Peer:
 
 NOBODY = Peer("", 0)
 """Where a message came over no connection."""
+WHOLE = "send it again, with its end byte"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,42 +92,28 @@ def too_long(limit: int) -> Refusal:
 
 def too_slow(deadline_s: float) -> Refusal:
     """Beyond `frame_deadline_s`."""
-    return Refusal(
-        f"message did not end within {deadline_s:g} seconds",
-        code="207",
-        acknowledgement="AE",
-        remedy="send it again, with its end byte",
-    )
+    return _again(f"message did not end within {deadline_s:g} seconds", WHOLE)
 
 
 def broken_off() -> Refusal:
     """The sender ended its side in the middle of a block."""
-    return Refusal(
-        "message was broken off before its end byte",
-        code="207",
-        acknowledgement="AE",
-        remedy="send it again, with its end byte",
-    )
+    return _again("message was broken off before its end byte", WHOLE)
 
 
 def too_fast() -> Refusal:
     """Beyond `messages_a_second`, by more than can be waited for."""
-    return Refusal(
-        "too many messages a second come from this address",
-        code="207",
-        acknowledgement="AE",
-        remedy="send it again later, or raise hl7.limits.messages_per_second",
-    )
+    remedy = "send it again later, or raise hl7.limits.messages_per_second"
+    return _again("too many messages a second come from this address", remedy)
 
 
 def too_much() -> Refusal:
     """Beyond `max_held_bytes`."""
-    return Refusal(
-        "too much is being sent at once",
-        code="207",
-        acknowledgement="AE",
-        remedy="send it again, or raise hl7.limits.held",
-    )
+    return _again("too much is being sent at once", "send it again, or raise hl7.limits.held")
+
+
+def _again(text: str, remedy: str) -> Refusal:
+    """Not the fault of what the message says: a sender that takes AR for final shall try again."""
+    return Refusal(text, code="207", acknowledgement="AE", remedy=remedy)
 
 
 def our_fault() -> Refusal:

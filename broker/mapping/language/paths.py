@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.hl7.message import NULL, Repetition, Segment
+from broker.mapping.language.reading import origin_of
 from broker.mapping.language.scope import Scope, Select
 from broker.mapping.language.syntax import After, Mistake, Path
-from broker.mapping.values.evaluation import Closure, Evaluation, Origin, Value
+from broker.mapping.values.evaluation import Closure, Evaluation, Value
 
 
 def compile_path(
@@ -29,12 +30,20 @@ def compile_path(
             hint = "paths that start with a dot stand in [ ] or under each:"
             raise Mistake(fact, hint, path.offset, len(path.label))
         return _relative_path(path, scope)
-    if whole and path.field_selector is None and path.segment_selector is None:
-        return _whole_path(path, scope)
-    find = _finder(path, scope, pick)
-    origin = Origin(path.label, path.segment, path.field, path.component)
-    number = path.field
-    take = None if whole else _taker(path.component or 1, path.subcomponent)
+    if choose is None and path.segment_selector is None:
+        return _plain_path(path, scope, whole=whole)
+    return _selected_path(path, _finder(path, scope, pick), choose, whole=whole)
+
+
+def _selected_path(
+    path: Path,
+    find: Callable[[Evaluation], list[Segment]],
+    choose: Select | None,
+    *,
+    whole: bool,
+) -> Closure:
+    number, origin = path.field, origin_of(path)
+    take = _said if whole else _taker(path.component or 1, path.subcomponent)
 
     def read(evaluation: Evaluation) -> Value:
         value: Value = []
@@ -42,51 +51,25 @@ def compile_path(
             said = segment.repetitions(number)
             if choose is not None:
                 said = choose(evaluation, said)
-            found = _said(said) if take is None else take(said)
+            found = take(said)
             if found:
                 evaluation.origin = origin
                 evaluation.origin_segment = segment
                 value = found if not value else [*_listed(value), *_listed(found)]
         return value
 
-    if take is not None and choose is None and path.segment_selector is None:
-        return _plain_path(path, scope, origin)
     return read
 
 
-def _whole_path(path: Path, scope: Scope) -> Closure:
-    """All repetitions of a field with their components, without any selection."""
-    name, number = path.segment, path.field
-    origin = Origin(path.label, name, number, path.component)
-    from_element = scope.element == name
+def _plain_path(path: Path, scope: Scope, *, whole: bool) -> Closure:
+    """The path without any selection, which is nearly every path of an order message.
 
-    def read(evaluation: Evaluation) -> Value:
-        if from_element:
-            segment: Segment | None = evaluation.element
-            if segment is None:
-                return ""
-            raw = segment.field(number)
-        else:
-            found = evaluation.firsts[name]
-            if found is None or len(found[1]) <= number:
-                return ""
-            raw = found[1][number]
-            segment = found[0]
-        if not raw or not raw.strip("^&~ "):
-            return ""
-        evaluation.origin = origin
-        evaluation.origin_segment = segment
-        repetitions = segment.repetitions(number)
-        return repetitions if len(repetitions) == 1 else _said(repetitions)
-
-    return read
-
-
-def _plain_path(path: Path, scope: Scope, origin: Origin) -> Closure:
-    """The path without any selection, which is nearly every path of an order message."""
-    name, number = path.segment, path.field
-    component, subcomponent = path.component or 1, path.subcomponent
-    take = _taker(component, subcomponent)
+    Most values stand in the field as they are, and nobody splits it into repetitions.
+    """
+    name, number, origin = path.segment, path.field, origin_of(path)
+    component = path.component or 1
+    take = _said if whole else _taker(component, path.subcomponent)
+    split = whole or path.subcomponent > 0
     from_element = scope.element == name
 
     def read(evaluation: Evaluation) -> Value:
@@ -104,7 +87,7 @@ def _plain_path(path: Path, scope: Scope, origin: Origin) -> Closure:
         if not raw:
             return ""
         separators = evaluation.separators
-        if separators.repetition in raw or separators.escape in raw or subcomponent:
+        if split or separators.repetition in raw or separators.escape in raw:
             value = take(segment.repetitions(number))
         elif raw == NULL or (component == 1 and separators.component not in raw):
             value = raw

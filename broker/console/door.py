@@ -8,10 +8,13 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Generator, Mapping
+from datetime import UTC, datetime
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from broker.audit.events import Alarm
+from broker.audit.trail import Silence, Trail, kept
 from broker.console.pages import application
 from broker.console.telling import told
 from broker.settings import Address, Settings
@@ -40,25 +43,37 @@ def serve(
 
     Answers from the start; `ready` is called with where it listens once the store answers too.
     """
-    del instance  # one console process is enough: it keeps nothing
-    asyncio.run(_serve(settings, ready))
+    ours = CollectorRegistry()
+    with kept(settings, "console", ours, instance) as trail:
+        asyncio.run(_serve(settings, ready, ours, trail))
 
 
-async def _serve(settings: Settings, ready: Callable[[Mapping[str, str]], None]) -> None:
+async def _serve(
+    settings: Settings,
+    ready: Callable[[Mapping[str, str]], None],
+    ours: CollectorRegistry,
+    trail: Trail | Silence,
+) -> None:
     listening = _listen(settings.console.listen)
     bound = Address(*listening.getsockname()[:2])
     store = AsyncStore(settings.redis.full_url)
     names = [each.name for each in settings.destinations]
-    tls, ours = settings.console.tls, CollectorRegistry()
+    tls = settings.console.tls
     credentials = Credentials("console", tls) if tls else None
     if credentials:
         ours.register(DaysLeft("console", [credentials]))
+
+    def alarm(address: str) -> None:
+        trail.note(Alarm(datetime.now(UTC), "", address, "password refused"))
+
+    every = _test_every_s(settings)
     config = uvicorn.Config(
-        told(application(store, names, _test_every_s(settings), settings.console, ours)),
+        told(application(store, names, every, settings.console, ours, alarm)),
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # an address that is judged is the peer's own, not what it says
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=DRAIN_S,
     )

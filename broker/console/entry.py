@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import time
 from base64 import b64decode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from hmac import compare_digest
 from typing import Final
 
 import structlog
+from prometheus_client import CollectorRegistry, Counter
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.console.tries import Tries
 
 WITHOUT: Final = ("/healthz",)
 """Says nothing but that the process lives; who restarts it has no password."""
@@ -25,21 +30,47 @@ log = structlog.get_logger("console")
 class Entry:
     """Lets requests through that show the password: RFC 7617 (Basic), or RFC 6750 (Bearer)."""
 
-    def __init__(self, app: ASGIApp, user: str, password: str, free: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        user: str,
+        password: str,
+        free: Collection[str],
+        registry: CollectorRegistry | None = None,
+        alarm: Callable[[str], None] = lambda address: None,  # noqa: ARG005 - tells nobody
+    ) -> None:
+        """Count in `registry`; `alarm` is told the address of whoever shows a wrong password."""
         self._app, self._free = app, {*WITHOUT, *free}
         self._pair, self._token = f"{user}:{password}".encode(), password.encode()
+        self._tries, self._alarm = Tries(), alarm
+        text = "Requests without the right password, by why they were refused"
+        refused = Counter("broker_console_refused", text, ["why"], registry=registry)
+        self._wrong, self._too_many = refused.labels("wrong password"), refused.labels("too many")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or let the pages answer."""
+        """Answer 401 or 429, or let the pages answer."""
+        refusal = None
         if scope["type"] == "http" and scope["path"] not in self._free:
             said = Headers(scope=scope).get("authorization", "")
-            if not self._opens(said):
-                if said:  # a browser asks without, at first
-                    log.warning("password refused", address=(scope.get("client") or ("",))[0])
-                refusal = PlainTextResponse("a password is needed\n", 401, CHALLENGE)
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+            refusal = self._refusal(said, (scope.get("client") or ("",))[0])
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refusal(self, said: str, address: str) -> PlainTextResponse | None:
+        """Judge what was shown; where too many were wrong not even the right one is looked at."""
+        now = time.monotonic()
+        if said and (wait := self._tries.wait_s(address, now)):
+            self._too_many.inc()
+            again = {"Retry-After": f"{math.ceil(wait)}", "Cache-Control": "no-store"}
+            return PlainTextResponse("too many wrong passwords\n", 429, again)
+        if self._opens(said):
+            return None
+        if said:  # a browser asks without, at first
+            self._tries.wrong(address, now)
+            self._wrong.inc()
+            wait = self._tries.wait_s(address, now)
+            log.warning("password refused", address=address, wait_s=round(wait))
+            self._alarm(address)
+        return PlainTextResponse("a password is needed\n", 401, CHALLENGE)
 
     def _opens(self, said: str) -> bool:
         kind, _, shown = said.partition(" ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -28,11 +28,13 @@ def application(
     test_every_s: float | None = None,
     asked_of: Console | None = None,
     ours: CollectorRegistry | None = None,
+    alarm: Callable[[str], None] = lambda address: None,  # noqa: ARG005 - tells nobody
 ) -> ASGIApp:
     """Build the pages over a store; `ris` names those whose pending messages are shown.
 
     `test_every_s` is how often the self-test shall have run, None for never; `asked_of` says what
-    is asked of whoever wants to see them, `ours` are metrics of this process.
+    is asked of whoever wants to see them, `ours` are metrics of this process. `alarm` is told the
+    address of whoever shows a wrong password.
     """
     names = tuple(ris)
 
@@ -66,4 +68,4 @@ def application(
     password = asked_of.password.get_secret_value() if asked_of else ""
     if not asked_of or not password:
         return application
-    return Entry(application, asked_of.user, password, asked_of.free)
+    return Entry(application, asked_of.user, password, asked_of.free, ours, alarm)

@@ -13,17 +13,21 @@ import sys
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
+from broker.console.tries import AGAIN_S, AT_ONCE, MOST, Tries
 from broker.mapping.text.nodes import Complaints
 from broker.rollout.risks import risks
 from broker.settings import Settings
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer
+from tests.audit.reading import event, read
 from tests.doors.actors import until
 from tests.tls.authority import Authority, lowered
 
@@ -31,16 +35,20 @@ pytestmark = pytest.mark.peer("redis-server")
 
 PASSWORD = "Geh#eim:nis/ä"
 PAGES = ("readyz", "metrics", "health/deep")
-Get = Callable[..., int]
+LOCKED = {"PASSWORD": PASSWORD, "FREE": "[/metrics]"}
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @contextmanager
-def door(server: EmbeddedServer, **environ: str) -> Iterator[str]:
+def door(
+    server: EmbeddedServer, beside: Mapping[str, str] = NOTHING, **environ: str
+) -> Iterator[str]:
     """The door as a process; gives HOST:PORT."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("BROKER_")}
     clean |= {"BROKER_REDIS__URL": server.url, "BROKER_CONSOLE__LISTEN": "127.0.0.1:0"}
     command = [sys.executable, "-m", "broker", "door", "console"]
     environ = clean | {f"BROKER_CONSOLE__{name}": text for name, text in environ.items()}
+    environ |= beside
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environ) as process:
         try:
@@ -63,6 +71,15 @@ def get(
     except urllib.error.HTTPError as answer:
         with answer:
             return answer.code, dict(answer.headers)
+
+
+def from_elsewhere(place: str, headers: dict[str, str]) -> int:
+    """The status of a page for a visitor from another address, who says that he is the first."""
+    host, port = place.rsplit(":", 1)
+    visitor = HTTPConnection(host, int(port), timeout=30, source_address=("127.0.0.2", 0))
+    with closing(visitor):
+        visitor.request("GET", "/readyz", headers=headers | {"X-Forwarded-For": "127.0.0.1"})
+        return visitor.getresponse().status
 
 
 def basic(user: str, password: str) -> str:
@@ -99,6 +116,58 @@ def test_with_a_password_every_page_but_healthz_is_for_who_shows_it(
             f"Digest {PASSWORD}".encode().decode("latin-1"),
         ):
             assert get(f"http://{place}/metrics", wrong)[0] == 401, wrong
+
+
+def test_after_ten_wrong_passwords_an_address_has_to_wait_and_others_do_not(
+    server: EmbeddedServer, store: Store, tmp_path: Path
+) -> None:
+    """While it waits not even the right one is looked at, or it could be found all the same."""
+    trail, right = tmp_path / "audit.log", basic("broker", PASSWORD)
+    with door(server, {"BROKER_AUDIT__TO": "file", "BROKER_AUDIT__PATH": str(trail)}, **LOCKED) as (
+        place
+    ):
+        assert [get(f"http://{place}/readyz")[0] for _ in range(20)] == [401] * 20
+        tried = [get(f"http://{place}/readyz", bearer(f"wrong{n}"))[0] for n in range(10)]
+        assert tried == [401] * 10
+        for said in (right, bearer(PASSWORD), bearer("wrong")):
+            status, headers = get(f"http://{place}/readyz", said)
+            assert status == 429
+            assert 1 <= int(headers["retry-after"]) <= 30
+        assert get(f"http://{place}/readyz")[0] == 401, "a browser that asks what it is to show"
+        assert get(f"http://{place}/healthz")[0] == 200
+        assert from_elsewhere(place, {"Authorization": right}) == 200
+        assert from_elsewhere(place, {"Authorization": bearer("wrong")}) == 401
+        with urllib.request.urlopen(f"http://{place}/metrics", timeout=30) as answer:
+            counted = dict(
+                re.findall(
+                    r'^broker_console_refused_total{why="(.*)"} (.*)$',
+                    answer.read().decode(),
+                    re.MULTILINE,
+                )
+            )
+        assert counted == {"wrong password": "11.0", "too many": "3.0"}
+    told = [read(line) for line in trail.read_bytes().splitlines()]
+    assert [event(each) for each in told] == ["110100", *["110113"] * 11, "110100"]
+    assert "127.0.0.2" in trail.read_text().splitlines()[-2]
+
+
+def test_wrong_passwords_are_paid_for_with_time_and_by_each_address_alone() -> None:
+    tries = Tries()
+    for _ in range(AT_ONCE):
+        assert tries.wait_s("10.1.2.3", 100.0) == 0.0
+        tries.wrong("10.1.2.3", 100.0)
+    assert tries.wait_s("10.1.2.3", 100.0) == AGAIN_S
+    assert tries.wait_s("10.1.2.3", 100.0 + AGAIN_S) == 0.0
+    tries.wrong("10.1.2.3", 100.0 + AGAIN_S)
+    assert tries.wait_s("10.1.2.3", 100.0 + AGAIN_S) == AGAIN_S
+    assert tries.wait_s("10.1.2.4", 100.0) == 0.0
+    for n in range(AT_ONCE):
+        tries.wrong(f"2001:db8:1:2::{n:x}", 100.0)
+    assert tries.wait_s("2001:db8:1:2:ffff::1", 100.0) == AGAIN_S, "one network, one machine"
+    assert tries.wait_s("2001:db8:1:3::1", 100.0) == 0.0
+    for n in range(2 * MOST):
+        tries.wrong(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 100.0)
+    assert len(tries._owed_until) == MOST
 
 
 def test_pages_may_be_free_and_the_password_lie_in_a_file(

@@ -32,7 +32,7 @@ RULES = Path(__file__).parents[2] / "docs" / "deploy" / "alerts.yaml"
 NAME = re.compile(r"\b(?:broker|up)_\w+\b")
 OF_TLS = {"broker_console_certificate_days_left"}
 """Of a console that speaks TLS; tests/console/test_entry.py has one."""
-DOORS = ("orders", "modality", "updates", "store", "selftest")
+DOORS = ("orders", "modality", "updates", "console", "store", "selftest")
 NOW = datetime(2026, 3, 16, 9, 35, 12)  # noqa: DTZ001 - a scanner's clock shows local time
 
 
@@ -48,6 +48,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     file = authority.issue("broker", "localhost", "127.0.0.1")
     sink, tls = Sink(), f"tls: {{certificate: '{file}'}}"
     config = CONFIG.replace("{listen: '127.0.0.1:0', processes", "{listeners: LISTENERS, processes")
+    config = config.replace("console: {", "console: {password: geheim, free: [/metrics], ")
     config = config.replace(
         "dicom: {", f"dicom: {{tls: {{listen: '127.0.0.1:0', certificate: '{file}'}}, "
     )
@@ -146,6 +147,7 @@ ILL: dict[str, dict[str, Course]] = {
     "BrokerCertificateEnds": {"broker_orders_certificate_days_left": "29x600"},
     "BrokerCertificateEndsThisWeek": {"broker_modality_certificate_days_left": "6x600"},
     "BrokerHandshakesFail": {"broker_orders_connection_events_total": of("handshake_failed")},
+    "BrokerPasswordIsTried": {"broker_console_refused_total": of("too many")},
     "BrokerAuditLost": {"broker_modality_audit_lost_total": GROWS},
 }
 """For each alert how metrics of a broker go when it is so; all others stay what they are."""

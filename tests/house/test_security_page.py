@@ -59,7 +59,10 @@ def test_the_days_of_a_certificate_are_the_same_wherever_they_are_said() -> None
 def test_every_alert_that_it_advises_ships() -> None:
     rules = (ROOT / "docs/deploy/alerts.yaml").read_text(encoding="utf-8")
     for metric in (
-        *(f"broker_{door}_audit_lost_total" for door in ("orders", "modality", "updates")),
+        *(
+            f"broker_{door}_audit_lost_total"
+            for door in ("orders", "modality", "updates", "console")
+        ),
         'associations_total{outcome="handshake failed"}',
         'connection_events_total{event="handshake_failed"}',
     ):

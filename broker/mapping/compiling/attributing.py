@@ -26,7 +26,7 @@ from broker.mapping.standards.dictionaries import (
 )
 from broker.mapping.standards.terms import odd_term
 from broker.mapping.text.nodes import Node
-from broker.mapping.values.evaluation import Evaluation, Unfit
+from broker.mapping.values.evaluation import Closure, Evaluation, Origin, Unfit
 from broker.mapping.values.fitting import Fit, clean_limit, fit_for
 from broker.mapping.values.functions import TABLE
 from broker.mapping.values.identifying import USUAL_PATTERN, mistake, pattern_mistake, stand_in
@@ -89,7 +89,6 @@ def _leaf(
     parents: tuple[str, ...],
     scope: Scope,
 ) -> Leaf:
-    vr = vr_of(keyword)
     generated = rule.missing == "generate"
     rule, missing = _missing(compiler, keyword, rule, node, scope)
     options, trees = _options(compiler, keyword, rule.from_, node, "from", scope)
@@ -97,49 +96,58 @@ def _leaf(
     ranked = keyword in RANKED if rule.ranked is None else rule.ranked == "yes"
     if ranked:
         options, defaults = _only_filling(options), _only_filling(defaults)
-    defaults += missing
+    vr = vr_of(keyword)
     fit = None if vr == "SQ" else fit_for(keyword, vr, rule.too_long)
     _judge_values(compiler, keyword, rule, node, [*trees, *default_trees], fit)
     if (rule.const is None) == (not options):
         fact = "needs a source: a path, 'from', 'const' or 'item'"
         compiler.complaints.append(node.complaint(fact if not options else "has two sources"))
-    when = compiler.condition(node.at(["when"]), scope) if rule.when is not None else None
-    # A source with a condition of its own is no place where the value is missed.
-    always = (tree for option, tree in zip(options, trees, strict=False) if option.test is None)
-    paths = [path for tree in always for path in sources(tree)]
-    insists = bool(defaults) or rule.required != "no" or rule.unfit == "reject"
     type_1 = keyword in ROWS and ROWS[keyword].returned == "1"
-    erasable = rule.required == "no" and not generated and not type_1
-    conditions = [when, *(option.test for option in options)]
-    alone = len(options) == 1 and conditions == [None, None] and options[0].stands_on is None
-    simple = alone and erasable and not insists and rule.const is None
-    quiet = all(option.quiet for option in options) and _is_quiet(compiler, rule, node)
-    quiet = quiet and all(option.quiet for option in defaults)
-    demanded = rule.required != "no" or rule.unfit == "reject" or bool(missing)
-    speaks = demanded or rule.const is not None or not quiet
-    return Leaf(
-        keyword,
-        "/".join((*parents, keyword)),
-        node.place,
-        options,
-        defaults,
-        _constant(rule.const, fit),
-        when,
-        fit,
-        is_multiple(keyword),
-        vr == "SQ",
-        rule.required,
-        rule.unfit == "reject",
-        _table_named(trees),
-        tuple(map(origin_of, paths)),
-        insists,
-        erasable,
-        None if speaks else needs([*trees, *default_trees], scope.element),
-        options[0].read if simple else None,
-        scope.element,
-        clean_limit(vr),
-        ranked,
+    leaf = Leaf(
+        keyword=keyword,
+        name="/".join((*parents, keyword)),
+        place=node.place,
+        options=options,
+        defaults=(*defaults, *missing),
+        constant=_constant(rule.const, fit),
+        test=compiler.condition(node.at(["when"]), scope) if rule.when is not None else None,
+        fit=fit,
+        multiple=is_multiple(keyword),
+        is_sequence=vr == "SQ",
+        required=rule.required,
+        refuse_unfit=rule.unfit == "reject",
+        table=_table_named(trees),
+        places=_places(options, trees),
+        erasable=rule.required == "no" and not generated and not type_1,
+        walked=scope.element,
+        clean_limit=clean_limit(vr),
+        ranked=ranked,
     )
+    demanded = leaf.required != "no" or leaf.refuse_unfit
+    leaf = replace(leaf, insists=demanded or bool(leaf.defaults))
+    silent = not demanded and not missing and _is_quiet(compiler, rule, node) and _is_silent(leaf)
+    needed = needs([*trees, *default_trees], scope.element) if silent else None
+    return replace(leaf, needs=needed, only=_only_source(leaf))
+
+
+def _places(options: Sequence[Option], trees: Sequence[Expression]) -> tuple[Origin, ...]:
+    """Where the value is missed: a source with a condition of its own is no such place."""
+    always = (tree for option, tree in zip(options, trees, strict=False) if option.test is None)
+    return tuple(origin_of(path) for tree in always for path in sources(tree))
+
+
+def _is_silent(leaf: Leaf) -> bool:
+    """Whether neither it nor a condition of a source speaks where no field is sent."""
+    return leaf.constant is None and all(each.quiet for each in (*leaf.options, *leaf.defaults))
+
+
+def _only_source(leaf: Leaf) -> Closure | None:
+    """The source of a leaf of which nothing is to be asked before or after it is read."""
+    if len(leaf.options) != 1 or leaf.insists or not leaf.erasable or leaf.constant is not None:
+        return None
+    [only] = leaf.options
+    unconditional = leaf.test is None and only.test is None
+    return only.read if unconditional and only.stands_on is None else None
 
 
 def _only_filling(options: Sequence[Option]) -> tuple[Option, ...]:

@@ -119,8 +119,16 @@ def invisible(health: Health) -> int:
 
 
 def _lines(report: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
-    from broker.cli.outline import moment
+    yield from _of_store(report)
+    yield from _of_mappings(report["mappings"], zone)
+    yield from _of_orders(report["orders"])
+    yield from _of_worklist(report)
+    yield from _of_updates(report["updates"], zone)
+    yield from _of_peers(report, zone)
+    yield from _of_doors(report["doors"])
 
+
+def _of_store(report: dict[str, Any]) -> Iterator[str]:
     refusal = report["store"]["why"]
     yield f"store     {f'! takes no writes: {refusal}' if refusal else 'takes writes'}"
     if redis := report.get("redis"):
@@ -129,7 +137,11 @@ def _lines(report: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
         yield f"          the last of them {redis['behind']} bytes and {redis['silent_s']} s behind"
         yield f"          {redis['agree']} of {redis['sentinels']} Sentinels would carry a failover"
         yield from (f"          ! {trouble}" for trouble in redis["troubles"])
-    mappings = report["mappings"]
+
+
+def _of_mappings(mappings: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
+    from broker.cli.outline import moment
+
     if mappings["version"]:
         since = moment(mappings["since"], zone)
         yield f"mappings  version {mappings['version']} since {since} by {mappings['by']}"
@@ -139,18 +151,28 @@ def _lines(report: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
         at = moment(failed["at"], zone)
         yield f"          ! {failed['by']} failed at {at}, the former ones stay:"
         yield from (f"            {line}" for line in failed["reason"].split("\n"))
-    held = report["orders"]["held"]
+
+
+def _of_orders(orders: dict[str, Any]) -> Iterator[str]:
+    held = orders["held"]
     yield f"orders    {'! ' if held else ''}{held} wait for a code{HOW if held else ''}"
-    refused = report["orders"]["refused"]
+    refused = orders["refused"]
     yield f"          {refused} could not be applied{': see `broker dead`' if refused else ''}"
+
+
+def _of_worklist(report: dict[str, Any]) -> Iterator[str]:
     yield f"worklist  {report['worklist']['open_steps']} open steps"
     if lost := report["worklist"]["invisible"]:
         yield f"          ! {lost} that no known AE can get: see `broker list --invisible`"
     if odd := report["mpps"]["exceptions"]:
         yield f"          ! {odd} exams to look at: see `broker mpps list`"
-    for ris, pending in (report["updates"]["pending"] or {}).items():
+
+
+def _of_updates(updates: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
+    from broker.cli.outline import moment
+
+    for ris, pending in (updates["pending"] or {}).items():
         yield f"updates   {ris}: {pending} orders wait"
-        updates = report["updates"]
         if since := updates["paused"].get(ris):
             at = moment(since, zone)
             yield f"          ! {ris} is paused since {at}: see `broker outbox`"
@@ -159,15 +181,8 @@ def _lines(report: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
             yield f"          ! {ris} cannot be reached since {at}: see `broker outbox`"
         if stopped := updates["stopped"].get(ris):
             yield f"          ! {ris}: {stopped} orders wait for a person: see `broker dead`"
-    dead = report["updates"]["dead_letters"]
+    dead = updates["dead_letters"]
     yield f"          {dead} dead letters{': see `broker dead`' if dead else ''}"
-    yield from _of_peers(report, zone)
-    for name, door in report["doors"].items():
-        heard = (
-            f"heard {door['age_s']:g} s ago" if door["heard"] else f"! silent {door['age_s']:g} s"
-        )
-        version = f", mappings {door['mappings']}" if "mappings" in door else ""
-        yield f"door      {name}: {heard}{version}"
 
 
 def _of_peers(report: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
@@ -185,3 +200,11 @@ def _of_peers(report: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
             yield f"{kind:10}{each['peer']}: last {moment(each['last'], zone)}, {said}"
         if (more := len(peers) - PEERS) > 0:
             yield f"{kind:10}and {more} more: see `broker status --json`"
+
+
+def _of_doors(doors: dict[str, Any]) -> Iterator[str]:
+    for name, door in doors.items():
+        silent = f"silent {door['age_s']:g} s"
+        heard = f"heard {door['age_s']:g} s ago" if door["heard"] else f"! {silent}"
+        version = f", mappings {door['mappings']}" if "mappings" in door else ""
+        yield f"door      {name}: {heard}{version}"

@@ -64,14 +64,8 @@ def find(
     if not chosen:
         raise typer.BadParameter(f"'{style}' is none of {', '.join(STYLES)}", param_hint="--style")
     today = f"{probe.now():%Y%m%d}"
-    day = today if date == "today" else date
-    if day and not _is_day(day):
-        raise typer.BadParameter(
-            f"'{date}' is no day: YYYYMMDD, a range of two as 20260316-20260318, or today",
-            param_hint="--date",
-        )
     who = (patient_id, patient_name, accession, station)
-    wish = Wish(calling, today, modality, day, *who)
+    wish = Wish(calling, today, modality, _day(date, today), *who)
     scanner = Scanner(to, called, wish.title, deadline, secure=probe.secure(tls))
     found = [_ask(scanner, each, wish, alone=style != "each") for each in chosen.items()]
     if style == "each":
@@ -80,6 +74,16 @@ def find(
         probe.print_items(list(found[0].items), as_json=as_json)
     if not any(each.items for each in found):
         raise typer.Exit(NEGATIVE)
+
+
+def _day(said: str, today: str) -> str:
+    day = today if said == "today" else said
+    if day and not _is_day(day):
+        raise typer.BadParameter(
+            f"'{said}' is no day: YYYYMMDD, a range of two as 20260316-20260318, or today",
+            param_hint="--date",
+        )
+    return day
 
 
 def _is_day(text: str) -> bool:

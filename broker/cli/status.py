@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,9 +30,23 @@ def register(program: typer.Typer) -> None:
     program.command("status")(status)
 
 
-def status(as_json: AsJson = False, config: ConfigOption = None) -> None:
-    """Show the mappings in force, the doors, and what waits; 1 when orders cannot be taken."""
+Here = Annotated[
+    str,
+    typer.Option(
+        "--here", metavar="DOOR", help="Only whether its processes on this machine are heard."
+    ),
+]
+
+
+def status(here: Here = "", as_json: AsJson = False, config: ConfigOption = None) -> None:
+    """Show the mappings in force, the doors, and what waits; 1 when orders cannot be taken.
+
+    With --here, which is for health checks, it is 1 where a process of that door was not heard.
+    """
     settings = load_settings(config)
+    if here:
+        _judge_here(settings, here, as_json=as_json)
+        return
     health = _looked(settings)
     report = {**_report(health), **_redis(settings)}
     if as_json:
@@ -43,6 +57,28 @@ def status(as_json: AsJson = False, config: ConfigOption = None) -> None:
         for line in _lines(report, settings.timezone):
             typer.echo("\n".join(map(printable, line.split("\n"))))
     if health.refusal:
+        raise typer.Exit(NEGATIVE)
+
+
+def _judge_here(settings: Settings, role: str, *, as_json: bool) -> None:
+    """Say of each process of a door on this machine whether it was heard; 1 where one was not."""
+    from broker.console.health import SILENT_S
+    from broker.store import metrics
+    from broker.supervising.doors import instances
+    from broker.supervising.service_manager import PUBLISHING
+
+    if role not in PUBLISHING:
+        raise typer.BadParameter(f"it is {', '.join(PUBLISHING)}", param_hint="--here")
+    with opened(settings) as store:
+        published = store.run(metrics.published())
+    fresh = metrics.fresh(published, now=time.time(), within_s=SILENT_S)
+    names = [metrics.own_name(role, number) for number in range(instances(settings, role))]
+    if as_json:
+        print_json({name: name in fresh for name in names})
+    for name in names if not as_json else ():
+        said = "heard" if name in fresh else f"! not heard for {SILENT_S:g} s: see its log"
+        typer.echo(f"door      {name}: {said}")
+    if not fresh.keys() >= set(names):
         raise typer.Exit(NEGATIVE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from broker.cli import run_command
-from broker.store import bundles, held, keys
+from broker.store import bundles, held, keys, metrics
 from broker.store.bundles import Failure
 from broker.store.commit import Commit, commit
 from broker.store.executors import Store
@@ -85,6 +86,26 @@ def test_a_store_that_takes_no_writes_is_a_finding(
     store.redis.set(keys.REFUSE_WRITES, "the disk is full")
     assert run_command(["status"]) == 1
     assert "! takes no writes: the disk is full" in capsys.readouterr().out
+
+
+def test_a_health_check_asks_only_for_the_processes_of_a_door_on_this_machine(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = time.time()
+    here = [metrics.own_name("updates", number) for number in (0, 1)]
+    for name in ("updates:0@elsewhere", "updates:1@elsewhere", here[0]):
+        store.run(metrics.publish(name, metrics.Snapshot(now, ())))
+    assert run_command(["status", "--here", "updates"]) == 1
+    assert f"door      {here[0]}: heard\ndoor      {here[1]}: ! not heard for 30 s" in (
+        capsys.readouterr().out
+    )
+    store.run(metrics.publish(here[1], metrics.Snapshot(now, ())))
+    assert run_command(["status", "--here", "updates"]) == 0
+    capsys.readouterr()
+    store.run(metrics.publish(here[0], metrics.Snapshot(now - 31, ())))
+    assert run_command(["status", "--here", "updates", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {here[0]: False, here[1]: True}
+    assert run_command(["status", "--here", "console"]) == 2
 
 
 def test_without_a_broker_they_end_with_69(

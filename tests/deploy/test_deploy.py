@@ -19,7 +19,7 @@ import yaml
 
 from broker.cli import run_command
 from broker.settings import Settings
-from broker.store import external
+from broker.store import external, metrics
 from broker.store.keys import PREFIX
 from broker.supervising.doors import ROLES
 from broker.supervising.opening import DRAIN_S
@@ -236,6 +236,25 @@ def test_the_health_checks_send_a_message_that_is_answered_and_changes_nothing(b
     assert checked("modality", broker) == os.EX_UNAVAILABLE
 
 
+@pytest.mark.peer("redis-server")
+def test_a_container_of_updates_is_well_while_each_of_its_processes_is_heard(broker):
+    """It listens nowhere, so what its processes leave in the store is asked."""
+    broker.start()
+    until(lambda: checked("updates", broker) == 0, "its processes to be heard")
+    [name] = [name for name in broker.store.run(metrics.published()) if name.startswith("updates")]
+    with pytest.MonkeyPatch.context() as told:  # one more process than there is
+        told.setenv("BROKER_RIS", "[{name: ris, to: '127.0.0.1:9'}]")
+        assert checked("updates", broker) == 1
+    assert name == metrics.own_name("updates", 0)
+    broker.stop()
+    assert checked("updates", broker) == os.EX_UNAVAILABLE
+
+
+def test_every_container_that_stays_has_a_health_check():
+    for name, each in COMPOSE["services"].items():
+        assert each["healthcheck"]["test"][0] == "CMD", name
+
+
 def checked(name: str, broker: Broker) -> int:
     """The exit code of a service's health check, put to a broker that runs here."""
     words: list[Any] = list(COMPOSE["services"][name]["healthcheck"]["test"])
@@ -249,4 +268,6 @@ def checked(name: str, broker: Broker) -> int:
     line = [here.get(word, word) for word in words[2:]]
     if name == "orders":
         line[-1] = str(broker.hl7)
+    if name == "updates":
+        line += ["--config", str(broker.folder / "broker.yaml")]
     return run_command(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from broker.store import archive, dead, held, indexes, keys, outbox
 from broker.store.call import Call, Word, script
 from broker.store.executors import StoreUnavailable
+from broker.store.packing import packed
 from broker.store.stored import written
 from broker.worklist.mpps import Performed
 from broker.worklist.records import Order, Patient
@@ -269,9 +269,9 @@ def _of_exam(exam: MppsChange, now: int) -> Iterator[tuple[Word, ...]]:
     yield from indexes.changes(before, after)
     if exam.received:
         which = "created" if exam.before is None else "newest"
-        yield ("HSET", keys.mpps_received(uid), which, zlib.compress(exam.received))
+        yield ("HSET", keys.mpps_received(uid), which, packed(exam.received, "record"))
     if exam.newest:
-        yield ("HSET", keys.mpps_received(uid), "newest", zlib.compress(exam.newest))
+        yield ("HSET", keys.mpps_received(uid), "newest", packed(exam.newest, "record"))
     if exam.before is None:
         yield ("ZADD", keys.MPPS_BY_TIME, now, uid)
     elif exam.after is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -132,7 +131,7 @@ def _exams(store: Store, names: Sequence[str]) -> list[Body | None]:
         if body is not None:
             received = store.run(Call(("HGETALL", keys.mpps_received(name)), _hash))
             body["received"] = {
-                which: b64encode(zlib.decompress(packed)).decode()
+                which: b64encode(stored.received(packed)).decode()
                 for which, packed in sorted(received.items())
             }
     return found

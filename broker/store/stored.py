@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -52,6 +53,13 @@ def performed(raw: bytes) -> Performed:
     """Read a performed step from what lies behind the revision. Raises ValueError."""
     text = raw if raw[:1] == b"{" else unpacked(raw, "record")  # 0.1 did not pack them
     return Performed.model_validate_json(text)
+
+
+def received(raw: bytes) -> bytes:
+    """Read the data set of an MPPS request as it came."""
+    if raw[:1] == b"x":  # as it was stored till format 4 of the data
+        return zlib.decompress(raw)
+    return unpacked(raw, "record")
 
 
 def order_values(raw: bytes) -> tuple[bytes, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import zlib
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -16,7 +15,7 @@ from broker.dicom.identifier import decode
 from broker.probe.datasets import to_dataset
 from broker.probe.ris import Sink
 from broker.settings import Address
-from broker.store import dead, destinations, outbox
+from broker.store import dead, destinations, outbox, stored
 from broker.store.executors import Store
 from tests.modality.hospital import Hospital, new_order, new_uid
 from tests.store.sending import take
@@ -267,8 +266,8 @@ def test_a_scanners_requests_are_sent_on_byte_for_byte_and_repeats_are_not(
     assert [each.note for each in waiting] == ["N-CREATE IN PROGRESS", "N-SET COMPLETED"]
     received = gate.store.redis.hgetall("{broker}:mpps-received:" + uid)
     assert [each.payload for each in waiting] == [
-        zlib.decompress(received[b"created"]),
-        zlib.decompress(received[b"newest"]),
+        stored.received(received[b"created"]),
+        stored.received(received[b"newest"]),
     ]
     assert gate.store.run(outbox.events("dose", uid)) == []
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 import threading
+import zlib
 from typing import Any
 
 import pytest

@@ -50,6 +50,8 @@ RETRIEVE = "1.2.840.10008.3.1.2.3.4"
 WORKLIST = "1.2.840.10008.5.1.4.31"
 STEPS = "ScheduledProcedureStepSequence"
 ITEMS = "ScheduledStepAttributesSequence"
+STATUS = "PerformedProcedureStepStatus"
+SERIES = "PerformedSeriesSequence"
 REASON = "PerformedProcedureStepDiscontinuationReasonCodeSequence"
 ZONE = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 3, 16, 9, 35, 12, tzinfo=ZONE)
@@ -200,6 +202,12 @@ class Hospital:
         """A message of the RIS, which is accepted."""
         [answer] = self.run(self._intake.accept(message)) or [b""]
         assert b"\rMSA|AA|" in answer, answer
+
+    def ordered(self, *steps: Step, **facts: Any) -> Order:
+        """A new order of these steps, which is accepted."""
+        order = new_order(*steps, **facts)
+        self.orders(order)
+        return order
 
     def orders(self, *orders: Order, control: str = "NW", at: timedelta = timedelta()) -> None:
         """Place or change orders; `at` is how much later."""

@@ -64,8 +64,7 @@ def states(hospital: Hospital, order: Any, ris: str) -> list[str]:
 
 def examined(hospital: Hospital, scanner: Modality, **patient: Any) -> Any:
     """An order of which the exam has begun and ended."""
-    order = new_order(**patient)
-    hospital.orders(order)
+    order = hospital.ordered(**patient)
     uid = hospital.begins(scanner, order)
     assert scanner.set(uid, hospital.ended(uid)).status == 0x0000
     return order
@@ -99,8 +98,7 @@ def test_an_ae_and_an_issuer_that_are_wanted_are_told_of(hospital: Hospital) -> 
 def test_a_cancel_that_comes_too_late_is_told_whatever_states_a_ris_wants(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     hospital.begins(scanner, order)
     hospital.orders(order, control="CA", at=timedelta(minutes=5))
     assert [hl7(event, "ORC", 1) for event in waiting(hospital, order, "ends")] == ["UC"]
@@ -109,8 +107,7 @@ def test_a_cancel_that_comes_too_late_is_told_whatever_states_a_ris_wants(
 def test_one_message_goes_per_order_and_transition_and_of_progress_only_where_it_is_wanted(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     more = {"PerformedProcedureStepDescription": "second run"}
     assert scanner.set(uid, more).status == 0x0000
@@ -138,8 +135,7 @@ def test_statement_96_text_is_escaped_and_written_in_the_character_set_of_msh_18
 def test_p17_an_exam_that_ends_before_it_began_is_told_as_the_scanner_said_and_noted(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     early = {**hospital.ended(uid), "PerformedProcedureStepEndTime": "010000"}
     assert scanner.set(uid, early).status == 0x0000
@@ -153,8 +149,7 @@ def test_p17_an_exam_that_ends_before_it_began_is_told_as_the_scanner_said_and_n
 def test_p22_an_exam_of_a_thousand_series_is_told_in_a_message_of_ordinary_length(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     ended = hospital.ended(uid)
     [one] = ended["PerformedSeriesSequence"]
@@ -180,8 +175,7 @@ def segments(event: Event, name: str) -> list[list[str]]:
 def test_a_status_message_that_an_engine_sends_back_is_not_applied(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     [begun] = waiting(hospital, order)
     assert scanner.set(uid, hospital.ended(uid)).status == 0x0000
@@ -217,8 +211,7 @@ def test_an_order_of_a_sender_that_is_called_as_we_are_is_applied(hospital: Hosp
 def test_all_that_a_ris_needs_is_in_the_message_and_hl7apy_has_nothing_against_it(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     codes = [
         {"CodeValue": code, "CodingSchemeDesignator": "99X", "CodeMeaning": code}
         for code in ("P1", "P2")

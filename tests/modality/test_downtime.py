@@ -188,8 +188,7 @@ def test_what_is_done_without_a_scanner_is_told_when_a_ris_has_ordered_it(
 def test_an_order_is_cancelled_and_reopened_by_hand(
     hospital: Hospital, scanner: Modality, broker: Command
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     assert broker("cancel", order.accession, *WHY)[0] == 0
     assert (hospital.statuses(order), hospital.states(order)) == (["CANCELLED"], ["DC"])
     assert broker("reopen", order.accession, *WHY)[0] == 0
@@ -285,8 +284,7 @@ def test_what_is_mistyped_is_refused_with_its_name(
 def test_what_cannot_be_done_changes_nothing(
     hospital: Hospital, scanner: Modality, broker: Command
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     person = ("--patient", order.patient.patient_id, "--issuer", "NORTH")
     rest = ("--modality", "CT", "--station", "CT1", "--description", "CT head", *WHY)
     before = hospital.stored(order)
@@ -308,8 +306,7 @@ def test_what_cannot_be_done_changes_nothing(
 def test_what_changes_nothing_says_what_the_order_is_instead(
     hospital: Hospital, scanner: Modality, broker: Command
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     examined(hospital, scanner, order)
     code, printed = broker("cancel", order.accession, *WHY)
     assert (code, printed.strip()) == (1, "nothing would change: it is COMPLETED")
@@ -318,8 +315,7 @@ def test_what_changes_nothing_says_what_the_order_is_instead(
 def test_a_modality_that_dicom_does_not_know_is_typed_with_a_warning(
     hospital: Hospital, broker: Command
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     said = ("edit", order.accession, "--modality", "XX9", *WHY)
     code, printed = broker(*said)
     assert code == 0

@@ -111,8 +111,7 @@ def test_a_link_by_mistake_is_undone_and_nothing_links_it_again(
 
 
 def test_an_exam_that_will_never_end_is_closed(hospital: Hospital, scanner: Modality) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid, forgotten = hospital.begins(scanner, order), lost(hospital, scanner)
     by_hand(hospital, uid, lambda exam, known: close(exam, "COMPLETED", known, ExamRules()))
     assert (hospital.statuses(order), hospital.states(order)) == (["COMPLETED"], ["IP", "CM"])
@@ -134,8 +133,7 @@ def test_a_command_that_cannot_be_carried_out_says_why(broker: Command) -> None:
 def test_an_exam_that_contradicts_its_order_is_listed_till_a_person_closes_it_and_counted(
     hospital: Hospital, scanner: Modality, broker: Command
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order, PatientID="TYPED")
     assert scanner.set(uid, hospital.ended(uid)).status == 0x0000
     [row] = [r for r in json.loads(broker("mpps", "list", "--json")[1]) if r["mpps"] == uid]
@@ -155,8 +153,7 @@ def test_an_exam_that_contradicts_its_order_is_listed_till_a_person_closes_it_an
 def test_an_exam_under_a_number_that_the_ris_has_corrected_since_contradicts_nothing(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order, uid = new_order(), new_uid()
-    hospital.orders(order)
+    order, uid = hospital.ordered(), new_uid()
     begun = hospital.start(scanner, order)
     corrected = replace(order, accession=new_order().accession)
     hospital.orders(corrected, control="XO", at=timedelta(minutes=1))

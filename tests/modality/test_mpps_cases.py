@@ -26,6 +26,8 @@ from broker.worklist.performing import (
 from broker.worklist.reconciling import Level, Matching
 from tests.modality.hospital import (
     ITEMS,
+    SERIES,
+    STATUS,
     Hospital,
     Modality,
     bare_create,
@@ -36,15 +38,11 @@ from tests.modality.hospital import (
     without,
 )
 
-STATUS = "PerformedProcedureStepStatus"
-SERIES = "PerformedSeriesSequence"
-
 
 def test_p01_an_exam_without_uid_gets_one_the_same_when_it_is_told_again(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     begun = hospital.start(scanner, order)
     told = [bare_create(hospital.ports[0], "CT1", "", begun) for _ in range(2)]
     assert [number(each, STATUS_ELEMENT) for each in told] == [0x0000, 0x0000]
@@ -65,8 +63,7 @@ def test_p02_an_n_create_of_nothing_is_no_exam(hospital: Hospital) -> None:
 def test_p03_an_exam_that_lacks_what_scanners_forget_is_taken_and_told(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order, uid = new_order(), new_uid()
-    hospital.orders(order)
+    order, uid = hospital.ordered(), new_uid()
     begun = hospital.start(scanner, order)
     forgotten = ("ProcedureCodeSequence", "ReferencedPatientSequence", "PerformedProcedureStepID")
     assert scanner.create(uid, without(begun, *forgotten)).status == 0x0000
@@ -84,8 +81,7 @@ def test_p03_an_exam_that_lacks_what_scanners_forget_is_taken_and_told(
 def test_p05_the_same_n_create_once_more_is_a_repeat_until_more_is_said(
     hospital: Hospital, scanner: Modality, strict: Modality
 ) -> None:
-    order, uid = new_order(), new_uid()
-    hospital.orders(order)
+    order, uid = hospital.ordered(), new_uid()
     begun = hospital.start(scanner, order)
     assert scanner.create(uid, begun).status == 0x0000
     assert scanner.create(uid, begun).status == 0x0000
@@ -99,8 +95,7 @@ def test_p05_the_same_n_create_once_more_is_a_repeat_until_more_is_said(
 def test_p11_an_accession_number_typed_by_hand_finds_its_order(
     hospital: Hospital, scanner: Modality, typed: str
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     begun = hospital.start(scanner, order)
     accession = order.accession.lower() if typed == "small" else typed.format(order.accession)
     begun[ITEMS][0] |= {"AccessionNumber": accession, "StudyInstanceUID": new_uid()}
@@ -111,8 +106,7 @@ def test_p11_an_accession_number_typed_by_hand_finds_its_order(
 def test_p10_a_study_of_the_scanners_own_does_not_change_that_of_the_order(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order, own = new_order(), new_uid()
-    hospital.orders(order)
+    order, own = hospital.ordered(), new_uid()
     begun = hospital.start(scanner, order)
     begun[ITEMS][0]["StudyInstanceUID"] = own
     uid = new_uid()
@@ -127,8 +121,7 @@ def test_p10_a_study_of_the_scanners_own_does_not_change_that_of_the_order(
 def test_p13_after_a_wrong_selection_the_step_can_be_begun_and_ended(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     wrong = hospital.begins(scanner, order)
     scanner.set(wrong, hospital.ended(wrong, "DISCONTINUED", "110514"))
     right = hospital.begins(scanner, order)
@@ -140,8 +133,7 @@ def test_p13_after_a_wrong_selection_the_step_can_be_begun_and_ended(
 
 
 def test_p15_an_exam_without_series_ends(hospital: Hospital, scanner: Modality) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     assert scanner.set(uid, without(hospital.ended(uid), SERIES)).status == 0x0000
     assert hospital.states(order) == ["IP", "CM"]
@@ -153,8 +145,7 @@ def test_p15_an_exam_without_series_ends(hospital: Hospital, scanner: Modality) 
 def test_p16_an_exam_ends_on_another_day_on_another_association_at_another_door(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     before = hospital.now
     hospital.now += timedelta(hours=30)
@@ -171,8 +162,7 @@ def test_what_another_door_has_said_of_an_exam_meanwhile_is_not_lost(
     hospital: Hospital, scanner: Modality
 ) -> None:
     """The door that began it remembers it as it was then."""
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     said = {"CommentsOnThePerformedProcedureStep": "contrast late"}
     with hospital.scanner("CT2", door=1) as other:
@@ -187,8 +177,7 @@ def test_what_another_door_has_said_of_an_exam_meanwhile_is_not_lost(
 def test_an_exam_that_was_removed_meanwhile_is_not_there_for_the_door_that_began_it(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     hospital.forget(uid)
     assert scanner.set(uid, hospital.ended(uid)).status == 0x0112
@@ -197,8 +186,7 @@ def test_an_exam_that_was_removed_meanwhile_is_not_there_for_the_door_that_began
 def test_an_exam_is_not_read_again_by_the_door_that_wrote_it(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     said = {"CommentsOnThePerformedProcedureStep": "contrast late"}
     for more in (said, said, {**said, "PerformedProcedureStepDescription": "CT"}):
@@ -313,8 +301,7 @@ def test_p17_dates_of_scanners_reach_the_ris_as_hl7_writes_them(
     hospital: Hospital, scanner: Modality, date: str, time: str, told: str
 ) -> None:
     """What nobody can read is left out, never passed on."""
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     start = "PerformedProcedureStepStart"
     said = {**hospital.start(scanner, order), f"{start}Date": date, f"{start}Time": time}
     answer = bare_create(hospital.ports[0], "CT1", new_uid(), said)
@@ -325,8 +312,7 @@ def test_p17_dates_of_scanners_reach_the_ris_as_hl7_writes_them(
 def test_p17_an_exam_that_ends_before_it_began_is_told_and_noted(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     ended = {**hospital.ended(uid), "PerformedProcedureStepEndTime": "080000"}
     assert scanner.set(uid, ended).status == 0x0000
@@ -339,8 +325,7 @@ def test_p17_an_exam_that_ends_before_it_began_is_told_and_noted(
 def test_p19_an_exam_of_an_order_that_was_cancelled_is_taken_told_and_flagged(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order, uid = new_order(), new_uid()
-    hospital.orders(order)
+    order, uid = hospital.ordered(), new_uid()
     begun = hospital.start(scanner, order)
     hospital.orders(order, control="CA", at=timedelta(minutes=1))
     assert hospital.statuses(order) == ["CANCELLED"]
@@ -355,8 +340,7 @@ def test_p19_an_exam_of_an_order_that_was_cancelled_is_taken_told_and_flagged(
 def test_p22_a_thousand_series_make_no_longer_message(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     ended = hospital.ended(uid)
     [series] = ended[SERIES]
@@ -372,8 +356,7 @@ def test_p22_a_thousand_series_make_no_longer_message(
 def test_the_name_that_a_scanner_has_cut_does_not_reach_the_ris(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order(patient=Patient("CUT1", "LONGNAME^JANE^MARIA"))
-    hospital.orders(order)
+    order = hospital.ordered(patient=Patient("CUT1", "LONGNAME^JANE^MARIA"))
     said = {"PatientName": "LONGN^J", "PatientBirthDate": "19000101", "PatientSex": "O"}
     assert scanner.create(new_uid(), {**hospital.start(scanner, order), **said}).status == 0x0000
     [event] = hospital.queued(order)
@@ -385,8 +368,7 @@ def test_the_name_that_a_scanner_has_cut_does_not_reach_the_ris(
 def test_an_exam_of_another_patient_id_is_taken_by_its_study_and_flagged(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order, PatientID="TYPED")
     assert hospital.statuses(order) == ["STARTED"]
     assert OTHER_PATIENT in hospital.stored(order).flags
@@ -446,8 +428,7 @@ def test_a_strict_ae_hears_of_what_is_too_long_and_of_what_was_not_created(
     hospital: Hospital, strict: Modality
 ) -> None:
     """0116 is a warning, and stored; 0105 is a refusal with the attribute's name."""
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     begun = without(hospital.start(strict, order), "CommentsOnThePerformedProcedureStep")
     uid = new_uid()
     answer = bare_create(hospital.ports[0], "CT1-S", uid, {**begun, "StudyID": "x" * 17})
@@ -462,8 +443,7 @@ def test_a_strict_ae_hears_of_what_is_too_long_and_of_what_was_not_created(
 def test_p18_cyrillic_text_of_a_scanner_comes_back_as_it_was(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order, uid = new_order(), new_uid()
-    hospital.orders(order)
+    order, uid = hospital.ordered(), new_uid()
     begun = to_dataset({**hospital.start(scanner, order), "PatientName": "Люкceмбypг"})
     begun.SpecificCharacterSet = "ISO_IR 144"
     assert scanner.create(uid, begun).status == 0x0000

@@ -21,6 +21,8 @@ from broker.worklist.reconciling import NOT_FOUND
 from tests.modality.hospital import (
     ITEMS,
     MPPS,
+    SERIES,
+    STATUS,
     Hospital,
     Modality,
     bare_create,
@@ -34,15 +36,12 @@ from tests.updates.actors import quick, ris
 
 NOTIFICATION = "1.2.840.10008.3.1.2.3.5"
 END_TIME = "PerformedProcedureStepEndTime"
-SERIES = "PerformedSeriesSequence"
-STATUS = "PerformedProcedureStepStatus"
 
 
 def test_statement_38_a_step_that_begins_leaves_the_list_and_is_told_once(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     hospital.begins(scanner, order)
     assert hospital.statuses(order) == ["STARTED"]
     assert scanner.list(order.accession) == []
@@ -56,8 +55,7 @@ def test_statement_39_a_step_is_created_in_progress_or_not_at_all(
     hospital: Hospital, status: str, mode: str, request: pytest.FixtureRequest
 ) -> None:
     modality: Modality = request.getfixturevalue(mode)
-    order, uid = new_order(), new_uid()
-    hospital.orders(order)
+    order, uid = hospital.ordered(), new_uid()
     told = modality.create(uid, {**hospital.start(modality, order), STATUS: status})
     assert told.status == 0x0106
     assert told.comment == "N-CREATE: status must be IN PROGRESS"
@@ -67,8 +65,7 @@ def test_statement_39_a_step_is_created_in_progress_or_not_at_all(
 
 
 def test_statement_40_a_uid_is_created_once(hospital: Hospital, scanner: Modality) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     begun = hospital.start(scanner, order)
     uid = hospital.begins(scanner, order)
     before = hospital.performed(uid)
@@ -82,8 +79,7 @@ def test_statement_40_a_uid_is_created_once(hospital: Hospital, scanner: Modalit
 def test_statement_41_what_is_missing_is_refused_to_the_strict_and_noted_of_the_lenient(
     hospital: Hospital, scanner: Modality, strict: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     begun = hospital.start(strict, order)
     assert strict.create(new_uid(), without(begun, ITEMS)).status == 0x0120
     empty = strict.create(new_uid(), {**begun, "PerformedStationAETitle": ""})
@@ -104,8 +100,7 @@ def test_statement_42_a_uid_that_is_none_is_refused_to_the_strict(
     hospital: Hospital, strict: Modality, uid: str, lenient: int
 ) -> None:
     """One that is too long for a UID is so to anybody."""
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     begun = hospital.start(strict, order)
     answer = bare_create(hospital.ports[0], "CT1-S", uid, begun)
     assert number(answer, STATUS_ELEMENT) == 0x0117
@@ -124,8 +119,7 @@ def test_statement_43_an_unknown_step_cannot_be_set(hospital: Hospital, scanner:
 def test_statement_44_a_step_that_ends_is_told_with_its_start_and_end(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     assert scanner.set(uid, hospital.ended(uid)).status == 0x0000
     assert hospital.statuses(order) == ["COMPLETED"]
@@ -138,8 +132,7 @@ def test_statement_44_a_step_that_ends_is_told_with_its_start_and_end(
 def test_statement_45_a_step_does_not_end_without_end_time_and_series(
     hospital: Hospital, scanner: Modality, strict: Modality, lacking: dict[str, object]
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(strict, order)
     [keyword] = lacking
     told = strict.set(uid, {**hospital.ended(uid), **lacking})
@@ -159,8 +152,7 @@ def test_statement_46_a_final_step_takes_nothing_more(
     hospital: Hospital, scanner: Modality, strict: Modality, final: str
 ) -> None:
     """The very same bytes are a repeat whose answer was lost; a lenient AE is told so again."""
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(strict, order)
     ended = hospital.ended(uid, final)
     assert strict.set(uid, ended).status == 0x0000
@@ -180,8 +172,7 @@ def test_statement_46_a_final_step_takes_nothing_more(
 def test_statement_47_patient_and_scheduled_step_stay_as_they_were(
     hospital: Hospital, scanner: Modality, strict: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(strict, order)
     before = hospital.performed(uid)
     assert before
@@ -200,8 +191,7 @@ def test_statement_47_patient_and_scheduled_step_stay_as_they_were(
 def test_statement_47_what_is_said_once_more_as_it_was_is_no_change(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     same = {"PatientID": order.patient.patient_id, "Modality": "CT"}
     assert scanner.set(uid, same).status == 0x0000
@@ -210,8 +200,7 @@ def test_statement_47_what_is_said_once_more_as_it_was_is_no_change(
 def test_statement_48_a_longer_series_list_takes_the_place_of_the_shorter(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     [first] = hospital.ended(uid)[SERIES]
     second = {**first, "SeriesInstanceUID": "1.2.3.4"}
@@ -227,8 +216,7 @@ def test_statement_48_a_longer_series_list_takes_the_place_of_the_shorter(
 def test_statement_49_a_wrongly_selected_entry_is_back_on_the_list(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     told = scanner.set(uid, hospital.ended(uid, "DISCONTINUED", "110514"))
     assert told.status == 0x0000
@@ -247,8 +235,7 @@ def test_statement_49_a_wrongly_selected_entry_is_back_on_the_list(
 def test_statement_50_the_reason_says_what_becomes_of_the_step(
     hospital: Hospital, scanner: Modality, reason: str, status: str
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     assert scanner.set(uid, hospital.ended(uid, "DISCONTINUED", reason)).status == 0x0000
     assert hospital.statuses(order) == [status]
@@ -297,8 +284,7 @@ def test_statement_51_a_group_may_have_a_study_of_the_scanners_own(
 def test_statement_52_an_unscheduled_step_is_kept_as_an_exception(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     before, waiting = hospital.stored(order), hospital.waiting()
     uid = new_uid()
     assert scanner.create(uid, unscheduled(hospital, scanner, order, new_uid())).status == 0x0000
@@ -375,8 +361,7 @@ def test_statement_53_what_was_linked_once_is_told_once(
 def test_statement_54_what_is_appended_to_a_finished_step_does_not_list_it_again(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     begun = hospital.start(scanner, order)
     first, second = hospital.begins(scanner, order), new_uid()
     scanner.set(first, hospital.ended(first))
@@ -393,8 +378,7 @@ def test_statement_55_of_two_at_once_the_second_ends_the_step(
     hospital: Hospital, scanner: Modality, second_ends: str
 ) -> None:
     """The step is completed, also where what ended last was broken off."""
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     begun = hospital.start(scanner, order)
     first, second = new_uid(), new_uid()
     for uid in (first, second):
@@ -426,8 +410,7 @@ def test_statement_56_the_study_outweighs_another_accession_number_and_is_flagge
 def test_statement_57_an_id_that_was_merged_away_still_finds_its_step(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order(patient=Patient("FORMER", "DOE^OLD"))
-    hospital.orders(order)
+    order = hospital.ordered(patient=Patient("FORMER", "DOE^OLD"))
     begun = hospital.start(scanner, order)
     hospital.says(
         b"MSH|^~\\&|PROBERIS|NORTH|BROKER|NORTH|20260316083000||ADT^A40|MERGE57|P|2.3.1\r"
@@ -443,8 +426,7 @@ def test_statement_57_an_id_that_was_merged_away_still_finds_its_step(
 def test_statement_58_texts_of_two_character_sets_are_both_right(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order, uid = new_order(), new_uid()
-    hospital.orders(order)
+    order, uid = hospital.ordered(), new_uid()
     begun = to_dataset({**hospital.start(scanner, order), "PatientName": "Müller^王"})
     begun.SpecificCharacterSet = "ISO_IR 192"
     assert scanner.create(uid, begun).status == 0x0000
@@ -461,8 +443,7 @@ def test_statement_58_texts_of_two_character_sets_are_both_right(
 def test_statement_59_what_is_stored_can_be_retrieved_until_it_is_purged(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     scanner.set(uid, hospital.ended(uid))
     everything = scanner.get(uid)
@@ -496,8 +477,7 @@ def test_statement_61_a_ris_that_is_down_hears_all_of_it_in_order_later(
     hospital: Hospital, scanner: Modality
 ) -> None:
     """What could not be delivered comes again byte for byte."""
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     assert scanner.set(uid, hospital.ended(uid)).status == 0x0000
     waiting = [event.payload for event in hospital.queued(order)]
@@ -517,8 +497,7 @@ def test_statement_61_a_ris_that_is_down_hears_all_of_it_in_order_later(
 def test_statement_62_what_is_committed_is_delivered_once_though_its_wake_up_is_lost(
     hospital: Hospital, scanner: Modality
 ) -> None:
-    order = new_order()
-    hospital.orders(order)
+    order = hospital.ordered()
     uid = hospital.begins(scanner, order)
     scanner.set(uid, hospital.ended(uid))
     hospital.store.redis.delete(keys.WAKE)

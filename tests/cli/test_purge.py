@@ -53,11 +53,8 @@ def listed(capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
-    running = Broker()
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker().started() as running:
+        yield running
 
 
 def ordered(broker: Broker) -> Order:

@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
@@ -169,6 +169,14 @@ class Broker:
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_S)
+
+    @contextmanager
+    def started(self) -> Iterator[Self]:
+        """Started, and ended whatever happens."""
+        try:
+            yield self.start()
+        finally:
+            self.end()
 
     def end(self) -> None:
         """End whatever still runs of it, by process id, and remove the folder."""

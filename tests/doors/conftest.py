@@ -28,11 +28,8 @@ def whole(sinks: tuple[Sink, Sink]) -> Iterator[Broker]:
         f"{{name: {name}, to: '{sink.address}', ack_timeout_s: 0.7}}"
         for name, sink in zip(("north", "south"), sinks, strict=True)
     )
-    broker = Broker(f"{CONFIG}ris: [{told}]\n")
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with Broker(f"{CONFIG}ris: [{told}]\n").started() as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -43,11 +43,10 @@ def broker(authority: Authority) -> Iterator[Broker]:
     aes = "[{title: CT1}, {title: CT9, certificate: ct9.example}]"
     dicom = f"dicom: {{listen: '127.0.0.1:0', tls: {tls}, aes: {aes}}}\n"
     config = "".join(line for line in CONFIG.splitlines(True) if not line.startswith("dicom"))
-    running = Broker(f"{config}{dicom}site: North\naudit: {{to: file, path: trail}}\n")
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker(
+        f"{config}{dicom}site: North\naudit: {{to: file, path: trail}}\n"
+    ).started() as running:
+        yield running
 
 
 def trail(broker: Broker) -> list[Xml.Element]:

@@ -28,11 +28,8 @@ Told = Callable[..., list[Xml.Element]]
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
-    running = Broker(f"{CONFIG}audit: {{to: file, path: trail}}\n")
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker(f"{CONFIG}audit: {{to: file, path: trail}}\n").started() as running:
+        yield running
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from broker import mishaps
 from broker.probe.address import Unreachable
 from broker.probe.orders import Envelope, Order, Patient, Step, adt_a08, omi_o23, orm_o01
-from broker.probe.ris import Answer, Sink
+from broker.probe.ris import Answer, Sink, listening
 from broker.probe.scanner import STEP, QueryFailed, Scanner, new_uid
 from tests.doors.actors import CONFIG, Broker, Closed, find, new_order, only, send, until
 from tests.doors.test_refusals import edited
@@ -63,20 +63,15 @@ def orm(order: Order, *fields: tuple[str, int, bytes], **said: str) -> bytes:
 @pytest.fixture(scope="module")
 def sink() -> Iterator[Sink]:
     """A RIS that quotes the patient back, says nonsense, and hangs up."""
-    sink = Sink()
-    sink.start()
-    yield sink
-    sink.stop()
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="module")
 def sung_to(sink: Sink) -> Iterator[Broker]:
     told = f"{CONFIG}ris: [{{name: north, to: '{sink.address}', ack_timeout_s: 0.5}}]\n"
-    running = Broker(f"{told}log: {{level: debug}}\n")
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker(f"{told}log: {{level: debug}}\n").started() as running:
+        yield running
 
 
 @pytest.fixture

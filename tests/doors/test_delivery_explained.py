@@ -49,10 +49,8 @@ def broker(peers: tuple[Sink, Pacs]) -> Iterator[Broker]:
     running = Broker(
         f"{CONFIG}ris: [{{name: ris, to: '{sink.address}'}}]\nupdates: {{forward: [{forward}]}}\n"
     )
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with running.started():
+        yield running
 
 
 def blocks(kind: str) -> list[str]:

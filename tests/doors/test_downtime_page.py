@@ -27,11 +27,8 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture
 def broker(sink: Sink) -> Iterator[Broker]:
-    running = Broker(f"{CONFIG}ris: [{{name: ris, to: '{sink.address}'}}]\n")
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker(f"{CONFIG}ris: [{{name: ris, to: '{sink.address}'}}]\n").started() as running:
+        yield running
 
 
 def commands(broker: Broker) -> Iterator[list[str]]:

@@ -24,7 +24,7 @@ from redis import RedisError
 
 from broker.probe.address import Unreachable
 from broker.probe.orders import Order, Step, orm_o01
-from broker.probe.ris import Sink
+from broker.probe.ris import Sink, listening
 from broker.probe.scanner import STEP, QueryFailed, Scanner, new_uid, worklist_keys
 from broker.store import dead, keys, outbox
 from broker.store.executors import StoreUnavailable
@@ -152,18 +152,14 @@ def _of(story: Story) -> dict[str, Any]:
 
 @pytest.fixture
 def sick() -> Iterator[Sink]:
-    sink = Sink()
-    sink.start()
-    yield sink
-    sink.stop()
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture
 def well() -> Iterator[Sink]:
-    sink = Sink()
-    sink.start()
-    yield sink
-    sink.stop()
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture

@@ -206,11 +206,8 @@ def test_w14_a_sender_is_served_beside_500_slow_lorises(broker: Broker) -> None:
 def strict_broker() -> Iterator[Broker]:
     """One that waits for no peer for longer than a second."""
     limits = "limits: {message_deadline: 1s, write_deadline: 1s"
-    broker = Broker(CONFIG.replace("limits: {message_deadline: 1s", limits))
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with Broker(CONFIG.replace("limits: {message_deadline: 1s", limits)).started() as broker:
+        yield broker
 
 
 def test_w15_a_sender_that_never_reads_its_answers_is_dropped(strict_broker: Broker) -> None:

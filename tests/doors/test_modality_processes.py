@@ -33,11 +33,8 @@ ESTABLISHED = "01"
 def broker() -> Iterator[Broker]:
     """Two processes behind each of the two doors."""
     assert DICOM in CONFIG
-    running = Broker(CONFIG.replace(DICOM, f"{DICOM}, processes: 2"))
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker(CONFIG.replace(DICOM, f"{DICOM}, processes: 2")).started() as running:
+        yield running
 
 
 @pytest.fixture

@@ -213,10 +213,8 @@ def strict() -> Iterator[Broker]:
         broker,
         "{patient_from: adt, missing_steps: cancel, groups: apply_good, after_start: refuse}",
     )
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with broker.started():
+        yield broker
 
 
 def test_a_cancel_after_the_start_may_be_refused(strict: Broker) -> None:

@@ -45,11 +45,8 @@ def run(line: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
     """One broker for the tour."""
-    running = Broker(CONFIG)
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker(CONFIG).started() as running:
+        yield running
 
 
 def placed(text: str, broker: Broker) -> list[str]:

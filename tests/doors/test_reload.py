@@ -33,10 +33,8 @@ def running() -> Iterator[Broker]:
     broker = Broker(f"{CONFIG}mappings: rules\n{RIS}")
     few_mappings(broker.folder / "rules")
     few_mappings(broker.folder / "former")
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with broker.started():
+        yield broker
 
 
 Command = Callable[..., tuple[int, str]]

@@ -28,10 +28,8 @@ def running() -> Iterator[Broker]:
     """A broker whose mapping and tables a test may mend."""
     broker = Broker(f"{CONFIG}mappings: rules\nwatch_mappings: false\n")
     free_mappings(broker.folder / "rules")
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with broker.started():
+        yield broker
 
 
 @pytest.fixture

@@ -44,11 +44,8 @@ Run = Callable[..., tuple[int, Any]]
 def broker() -> Iterator[Broker]:
     """One broker with a directory of AEs; every test brings orders and titles of its own."""
     assert WITH_AES != CONFIG
-    running = Broker(WITH_AES)
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker(WITH_AES).started() as running:
+        yield running
 
 
 @pytest.fixture

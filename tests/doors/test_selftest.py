@@ -19,7 +19,7 @@ import pytest
 from broker.mapping.text.nodes import Complaints
 from broker.probe import timer
 from broker.probe.orders import Envelope, Patient, Step, orm_o01
-from broker.probe.ris import Sink
+from broker.probe.ris import Sink, listening
 from broker.probe.scanner import Scanner, worklist_keys
 from broker.settings import Settings
 from broker.store import keys, selftest, sightings
@@ -43,10 +43,8 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def ris() -> Iterator[Sink]:
-    sink = Sink()
-    sink.start()
-    yield sink
-    sink.stop()
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="module")

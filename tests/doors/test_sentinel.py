@@ -20,7 +20,7 @@ import pytest
 
 from broker.probe.address import Address, Unreachable
 from broker.probe.orders import Order, Step, orm_o01
-from broker.probe.ris import Sink
+from broker.probe.ris import Sink, listening
 from broker.probe.scanner import QueryFailed, Scanner, new_uid, worklist_keys
 from broker.store import metrics, reads
 from broker.store.executors import Store
@@ -128,10 +128,8 @@ class Load:
 
 @pytest.fixture(scope="module")
 def ris() -> Iterator[Sink]:
-    sink = Sink()
-    sink.start()
-    yield sink
-    sink.stop()
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="module")

@@ -64,10 +64,8 @@ def frail() -> Iterator[Broker]:
     server.chmod(server.stat().st_mode | stat.S_IXUSR)
     config = CONFIG.replace("processes: 2", "processes: 1")
     (broker.folder / "broker.yaml").write_text(f"{config}redis: {{server: {server}}}\n")
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with broker.started():
+        yield broker
 
 
 @pytest.fixture

@@ -82,10 +82,8 @@ def broker() -> Iterator[Broker]:
     [config] = [each.body for each in BLOCKS if each.about == "broker.yaml"]
     running = Broker(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:0", config))
     shutil.copytree(shipped_mappings(), running.folder / "mappings")
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with running.started():
+        yield running
 
 
 @pytest.fixture

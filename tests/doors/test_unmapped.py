@@ -25,10 +25,8 @@ def running() -> Iterator[Broker]:
     """A broker whose table of modalities holds what it does not have."""
     broker = Broker(f"{CONFIG}mappings: rules\nwatch_mappings: false\n")
     holding_mappings(broker.folder / "rules")
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with broker.started():
+        yield broker
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from broker.probe.orders import orm_o01
-from broker.probe.ris import Answer, Sink
+from broker.probe.ris import Answer, Sink, listening
 from broker.probe.scanner import new_uid
 from broker.settings import Settings
 from broker.store import keys, outbox, sent
@@ -32,19 +32,14 @@ NOW = datetime(2026, 3, 16, 9, 35, 12)  # noqa: DTZ001 - a scanner's clock shows
 
 @pytest.fixture(scope="module")
 def ris() -> Iterator[Sink]:
-    sink = Sink()
-    sink.start()
-    yield sink
-    sink.stop()
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="module")
 def broker(ris: Sink) -> Iterator[Broker]:
-    running = Broker(f"{CONFIG}ris: [{{name: ris, to: '{ris.address}'}}]\n")
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with Broker(f"{CONFIG}ris: [{{name: ris, to: '{ris.address}'}}]\n").started() as running:
+        yield running
 
 
 @pytest.fixture

@@ -20,11 +20,8 @@ pytestmark = pytest.mark.peer("redis-server")
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Broker]:
-    broker = Broker(CONFIG)
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with Broker(CONFIG).started() as broker:
+        yield broker
 
 
 @pytest.fixture

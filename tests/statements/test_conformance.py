@@ -28,7 +28,7 @@ from broker.cli import run_command
 from broker.modality.door import SERVED, handlers
 from broker.modality.metrics import ModalityMetrics
 from broker.probe.orders import orm_o01
-from broker.probe.ris import Sink
+from broker.probe.ris import Sink, listening
 from broker.probe.scanner import new_uid
 from broker.settings import Settings
 from broker.statements import dicom, ihe
@@ -60,10 +60,8 @@ NOBODYS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def ris() -> Iterator[Sink]:
-    sink = Sink()
-    sink.start()
-    yield sink
-    sink.stop()
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +71,8 @@ def broker(ris: Sink) -> Iterator[Broker]:
     running = Broker(
         patient.replace("dicom: {", dicom) + f"ris: [{{name: ris, to: '{ris.address}'}}]\n"
     )
-    try:
-        yield running.start()
-    finally:
-        running.end()
+    with running.started():
+        yield running
 
 
 @pytest.fixture

@@ -22,11 +22,8 @@ def test_a_disk_with_room_is_no_reason(tmp_path):
 @pytest.fixture
 def full() -> Iterator[Broker]:
     """A broker that wants more free disk than there is."""
-    broker = Broker(CONFIG + "redis: {disk_reserve: 4000000GiB}\n")
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with Broker(CONFIG + "redis: {disk_reserve: 4000000GiB}\n").started() as broker:
+        yield broker
 
 
 def test_r18_nothing_is_acknowledged_while_the_disk_is_nearly_full(full):

@@ -64,11 +64,8 @@ def start() -> Iterator[Callable[..., Broker]]:
 @pytest.fixture(scope="module")
 def lasting() -> Iterator[Broker]:
     """A broker that outlives what its tests do to it."""
-    broker = Broker(CONFIG)
-    try:
-        yield broker.start()
-    finally:
-        broker.end()
+    with Broker(CONFIG).started() as broker:
+        yield broker
 
 
 @pytest.mark.peer("redis-server")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broker.probe.ris import Sink
+from broker.probe.ris import Sink, listening
 from broker.settings import Destination
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer, find_server
@@ -24,10 +24,8 @@ from tests.updates.actors import Door, Job, Reports, quick
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    sink = Sink()
-    sink.start()
-    yield sink
-    sink.stop()
+    with listening() as sink:
+        yield sink
 
 
 @pytest.fixture

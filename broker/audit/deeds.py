@@ -1,4 +1,7 @@
-"""What a person did by a command, told at once: nobody waits for a command that has ended."""
+"""What a person did or read by a command, and what the broker removes by itself.
+
+A command tells at once: nobody waits for one that has ended.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ MEDIA: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One deed of one operator: `said` is the command and the reason, `file` what it moved."""
+    """One deed of one operator, or of the broker itself without one.
+
+    `said` is the command and the reason, `file` what it moved.
+    """
 
     at: datetime
     operator: str
@@ -55,7 +61,9 @@ class Deed:
     def message(self, us: Us) -> Message:
         """Order, Patient or Procedure Record, Export, Import, or a Security Alert (A.5.3)."""
         ours, medium = MEDIA.get(self.event, (APPLICATION, None))
-        who = [Participant(self.operator, True), us.participant(ours)]
+        who = [us.participant(ours, requestor=not self.operator)]
+        if self.operator:
+            who.insert(0, Participant(self.operator, True))
         if medium is not None:
             who.append(Participant(self.file, False, medium))
         what = list(self._objects()) if self.event != ALERT else []

@@ -187,6 +187,12 @@ def _segments(raw: bytes) -> Iterator[list[str]]:
         yield line.split(separator or "|")
 
 
+def patients_of(raw: bytes) -> tuple[str, ...]:
+    """Give the patient IDs that a message names."""
+    named = (_identity(fields)[0] for fields in _segments(raw) if fields[0] == "PID")
+    return tuple(dict.fromkeys(filter(None, named)))
+
+
 def _identity(fields: list[str]) -> tuple[str, str]:
     """PID-3.1 and PID-5 of a segment; components are not taken apart further."""
     number = fields[3].partition("~")[0].partition("^")[0] if len(fields) > 3 else ""

@@ -1,4 +1,4 @@
-"""The audit trail of what is done by a command; a deed is done, whether it can be told or not."""
+"""The audit trail of what is done or shown by a command, whether it can be told or not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from broker.cli.login import who
 
 if TYPE_CHECKING:
     from broker.settings import Settings
+    from broker.store.archive import Archived
     from broker.store.executors import Store
     from broker.worklist.records import Order
 
@@ -26,7 +27,7 @@ AT_ONCE: Final = 50
 def of_orders(
     settings: Settings, action: str, said: str, orders: Iterable[Order], *, by: str = ""
 ) -> None:
-    """Order Records: C, U or D."""
+    """Order Records: C, R, U or D."""
     for some in _some(orders if settings.audit.to != "off" else ()):
         patients = tuple(dict.fromkeys(_number(order.patient) for order in some))
         accessions = tuple(order.accession for order in some)
@@ -72,14 +73,33 @@ def orders_of(store: Store, keys: Iterable[str]) -> list[Order]:
 def of_exams(
     settings: Settings, action: str, said: str, uids: Iterable[str], *, by: str = ""
 ) -> None:
-    """Procedure Records: U or D."""
+    """Procedure Records: R, U or D."""
     for some in _some(uids):
         _tell(settings, "EXAM", action, said, by, exams=tuple(some))
 
 
-def of_messages(settings: Settings, said: str) -> None:
-    """Order Record: D, of orders that never came to be, since their messages were refused."""
-    _tell(settings, "ORDER", "D", said, "")
+def of_messages(settings: Settings, action: str, said: str) -> None:
+    """Order Record, R or D, of so many messages, whose orders perhaps never came to be."""
+    _tell(settings, "ORDER", action, said, "")
+
+
+def of_message(settings: Settings, said: str, message: Archived) -> None:
+    """Order Record, R, of one message and the patients that it names."""
+    if settings.audit.to == "off":
+        return
+    from broker.audit.events import patients_of
+    from broker.worklist.identity import parted
+
+    accessions = tuple(parted(key)[-1] for key in message.orders)
+    patients = patients_of(message.raw)
+    _tell(settings, "ORDER", "R", said, "", patients=patients, accessions=accessions)
+
+
+def of_reading(settings: Settings, said: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Order Records, R, of what is shown: patient ID and accession number of each row."""
+    for some in _some(rows if settings.audit.to != "off" else ()):
+        patients, accessions = (tuple(dict.fromkeys(each)) for each in zip(*some, strict=True))
+        _tell(settings, "ORDER", "R", said, "", patients=patients, accessions=accessions)
 
 
 def of_patient(settings: Settings, said: str, key: str) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.configuration import load_settings
 from broker.cli.mappings import beside
 
@@ -51,8 +52,10 @@ def _archived(limit: int, config: Path | None) -> list[Sample]:
     from broker.cli.opening import opened
     from broker.store import archive
 
-    with opened(load_settings(config)) as store:
+    settings = load_settings(config)
+    with opened(settings) as store:
         found = store.run(archive.newest(limit))
+    auditing.of_messages(settings, "R", f"{len(found)} messages of the archive, for mappings")
     return [
         Sample(each.control_id, datetime.fromtimestamp(each.received, UTC), each.raw, each.port)
         for each in reversed(found)

@@ -159,6 +159,8 @@ def show(
     with opened(settings) as store:
         group = next((each for each in grouped(letters(store)) if each.id == which), None)
         ours = _ours(undelivered(store), which)
+        if ours and which == ours[0].id:
+            auditing.of_keys(settings, store, "R", "dead show", [ours[0].box])
     if ours:
         showing_dead.show(ours, settings.timezone, whole=which == ours[0].id, as_json=as_json)
     elif group is None:
@@ -224,7 +226,8 @@ def drop(
             boxes = [each.box for each in ours]
             auditing.of_keys(settings, store, "U", f"dead drop: {reason}", boxes)
             if inbound:
-                auditing.of_messages(settings, f"dead drop of {len(inbound)} messages: {reason}")
+                told = f"dead drop of {len(inbound)} messages: {reason}"
+                auditing.of_messages(settings, "D", told)
     count = len(inbound) + len(ours)
     typer.echo(f"{count} {'would be dropped' if dry_run else 'dropped'}")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import selecting
+from broker.cli import auditing, selecting
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.opening import opened
 from broker.cli.outline import moment, printable
@@ -197,6 +197,7 @@ def show(
             fact = "cannot be read" if entry else "is in the archive no more, or never was"
             typer.echo(f"message {message} {fact}", err=True)
             raise typer.Exit(NEGATIVE)
+        auditing.of_message(settings, f"log show {message}", entry.message)
         if raw:
             sys.stdout.buffer.write(entry.message.raw)
             return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.cli import auditing
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.opening import opened
 from broker.cli.printing import NEGATIVE, AsJson, print_json
@@ -55,6 +56,8 @@ def list_steps(
             rows = _as_received(store, settings, aet, query, keys, as_json=as_json)
         else:
             rows = [*open_steps(store, station_ae=station, dates=dates, modality=modality)]
+    named = [(row["patient_id"], row["accession"]) for row in rows]
+    auditing.of_reading(settings, "list", named)
     if as_json:
         print_json(rows)
     elif rows:
@@ -125,10 +128,13 @@ def show(
     """Show an order: procedures, steps, what scanners did, status messages not yet taken."""
     from broker.cli.looking import orders_of
     from broker.cli.outline import outline
+    from broker.worklist.identity import parted
 
     settings = load_settings(config)
     with opened(settings) as store:
         found = orders_of(store, accession, [each.name for each in settings.destinations])
+    named = [(parted(each["patient"]["key"])[1], each["accession"]) for each in found]
+    auditing.of_reading(settings, "show", named)
     if as_json:
         print_json(found)
     elif found:

@@ -79,6 +79,7 @@ def show(uid: Uid, as_json: AsJson = False, config: ConfigOption = None) -> None
     settings = load_settings(config)
     with opened(settings) as store:
         exam = _exam(store, uid)
+    auditing.of_exams(settings, "R", "mpps show", [uid])
     plain = exam.model_dump(mode="json")
     if as_json:
         print_json(plain)

@@ -80,6 +80,7 @@ def show(id: Id, as_json: AsJson = False, config: ConfigOption = None) -> None:
     settings = load_settings(config)
     with opened(settings) as store:
         event = _found(store, settings, id)
+        auditing.of_keys(settings, store, "R", "outbox show", [event.order])
     facts = {
         "id": event.control_id,
         "to": event.ris,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from broker.updates.purging import Candidate, Wish
 
 SHOWN = 50
+NUMBERED = ("order", "performed step")
+"""What the trail tells number by number."""
 
 
 def register(program: typer.Typer) -> None:
@@ -80,9 +82,12 @@ def purge(
         gone = 0
         if not dry_run and found:
             _agreed(len(found), yes)
-            orders, exams = (_keys(found, what) for what in ("order", "performed step"))
+            orders, exams = (_keys(found, what) for what in NUMBERED)
             with auditing.removal(settings, store, orders, exams):
                 gone = _removed(store, wish, found, settings)
+            others = Counter(each.what for each in found if each.what not in NUMBERED)
+            for what, count in others.items():
+                auditing.of_messages(settings, "D", f"purge: {what}, {count} were due")
     if as_json:
         print_json({"removed": gone, "candidates": [each._asdict() for each in found]})
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from broker.cli import by_hand
+from broker.cli import auditing, by_hand
 from broker.cli.outline import printable
 from broker.cli.printing import NEGATIVE, print_json
 
@@ -70,6 +70,11 @@ def replay(
     if queued and not dry_run:
         verb = "outbox remap" if remap else "outbox replay"
         by_hand.note(store, verb, _ids(queued), "", _boxes(queued))
+    reading = dry_run and (remap or as_json)
+    if (queued and not dry_run) or reading:
+        told = ("R", "dead replay, rehearsed") if dry_run else ("U", "dead replay")
+        boxes = (each.box for each in (letters if dry_run else queued))
+        auditing.of_keys(settings, store, *told, boxes)
     _tell(done, dry_run=dry_run, as_json=as_json)
     if not done or any(outcome == CANNOT for _, outcome in done):
         raise typer.Exit(NEGATIVE)

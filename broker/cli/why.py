@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import asking
+from broker.cli import asking, auditing
 from broker.cli.configuration import ConfigOption, load_settings
 from broker.cli.opening import opened
 from broker.cli.outline import moment, printable
@@ -54,6 +54,7 @@ def why(
         found = explained(
             store, settings, asking.question_of(store, settings, aet, query, {}), items
         )
+    auditing.of_orders(settings, "R", f"why, for {aet}", (item.order for item in items[:1]))
     if as_json:
         print_json(found)
     else:

@@ -19,6 +19,7 @@ from broker.store import engine, reads
 from broker.store.executors import Store, StoreUnavailable
 from broker.store.metrics import Shortfalls, own_name, publish_once
 from broker.tls.metrics import DaysLeft
+from broker.updates.auditing import Told, removed_by
 from broker.updates.dispatcher import Dispatcher
 from broker.updates.drain import Attempt, Drain
 from broker.updates.forwarding import Relay
@@ -54,12 +55,12 @@ def serve(
     metrics = UpdatesMetrics()
     metrics.registry.register(Shortfalls(store))
     with (
-        kept(settings, "updates", metrics.registry, instance),
+        kept(settings, "updates", metrics.registry, instance) as trail,
         _published(settings, metrics, instance, stop),
     ):
         if instance == 0:
             ready({"updates": "dispatching"})
-            _dispatch(settings, store, stop, pace or Pace(), metrics)
+            _dispatch(settings, store, stop, pace or Pace(), metrics, removed_by(trail))
         else:
             to = workers(settings)[instance - 1]
             ready({f"updates-{to.name}": "sending"})
@@ -73,7 +74,7 @@ def workers(settings: Settings) -> list[Destination]:
 
 
 def _dispatch(
-    settings: Settings, store: Store, stop: Flag, pace: Pace, metrics: UpdatesMetrics
+    settings: Settings, store: Store, stop: Flag, pace: Pace, metrics: UpdatesMetrics, told: Told
 ) -> None:
     connection = engine.connection(settings.redis.full_url)
     nudges = {
@@ -85,7 +86,7 @@ def _dispatch(
         for each in settings.delivered
     }
     clock = partial(datetime.now, settings.timezone)
-    retention = Retention(store, settings.keep, clock, metrics.removed, metrics.kept)
+    retention = Retention(store, settings.keep, clock, metrics.removed, metrics.kept, told)
     directory = settings.dicom.directory(settings.timezone)
     lookout = Lookout(store, directory, clock, metrics.invisible)
     Dispatcher(store, nudges, retention, stop=stop, pace=pace, lookout=lookout).run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
@@ -14,9 +14,12 @@ from broker.store import archive, dead, growth, held, keys, reads, recall, refus
 from broker.store.commit import Change, Commit, Committed, Conflict, commit
 from broker.store.executors import Store
 from broker.store.indexes import is_open
+from broker.updates.auditing import Record, Told, told_to_nobody
 from broker.updates.purging import Candidate, Wish, candidates
 from broker.updates.removing import removed_exam, removed_order, under_way
 from broker.worklist.finding import Wanted
+from broker.worklist.mpps import Performed
+from broker.worklist.records import Order, Patient
 
 SLICE = 25
 """Records removed before others get their turn."""
@@ -47,7 +50,8 @@ log = structlog.get_logger("updates")
 class Retention:
     """Removes a slice of everything at each call; `clock` gives the time in the site's zone.
 
-    `removed` is told what went and how many of it, `kept` what stays since an exam runs.
+    `removed` is told what went and how many of it, `kept` what stays since an exam runs, `told`
+    which records went.
     """
 
     def __init__(
@@ -57,9 +61,10 @@ class Retention:
         clock: Callable[[], datetime],
         removed: Count = lambda what, count: None,  # noqa: ARG005 - counts nothing
         kept: Count = lambda what, count: None,  # noqa: ARG005 - counts nothing
+        told: Told = told_to_nobody,
     ) -> None:
         self._store, self._keep, self._clock = store, keep, clock
-        self._removed, self._kept = removed, kept
+        self._removed, self._kept, self._told = removed, kept, told
 
     def slice(self) -> bool:
         """Remove some of what is due; True when there is more. Raises StoreUnavailable."""
@@ -74,13 +79,13 @@ class Retention:
             before_ms=before_ms, max_bytes=self._keep.message_bytes, at_most=ARCHIVE_SLICE
         )
         gone = self._store.run(trim)
-        self._removed("messages", gone)
+        self._gone("messages", gone)
         return gone == ARCHIVE_SLICE
 
     def _dead(self, now: datetime) -> bool:
         before_ms = int((now - self._keep.dead).timestamp() * 1000)
         gone = self._store.run(dead.expire(before_ms=before_ms, at_most=ARCHIVE_SLICE))
-        self._removed("dead letters", gone)
+        self._gone("dead letters", gone)
         return gone == ARCHIVE_SLICE
 
     def _held(self, now: datetime) -> bool:
@@ -89,7 +94,7 @@ class Retention:
         for digest in due:
             self._store.run(held.forget(digest))
             self._store.run(growth.unlist(keys.HELD_BY_TIME, digest))
-        self._removed("held messages", len(due))
+        self._gone("held messages", len(due))
         if due:
             log.warning("messages with unmapped codes given up", messages=len(due))
         return len(due) == SLICE
@@ -101,18 +106,21 @@ class Retention:
         due = self._store.run(reads.due(keys.REFUSED_BY_TIME, before=before, limit=SLICE))
         for digest in due:
             self._store.run(refused.forget(digest))
-        self._removed("refused messages", len(due))
+        self._gone("refused messages", len(due))
         return len(due) == SLICE
 
     def _mpps(self, now: datetime) -> bool:
         """Performed steps whose N-CREATE was long ago, also those without a scheduled step."""
         due, removed, kept = self._listed(keys.MPPS_BY_TIME, now), 0, 0
+        gone: list[Performed] = []
         for uid in due:
-            if self._exam_runs(uid):
+            exam = self._exam(uid)
+            if exam is not None and under_way(exam):
                 kept += self._put_off(keys.MPPS_BY_TIME, uid, now)
-            else:
-                removed += removed_exam(self._store, uid, now)
-        self._removed("performed steps", removed)
+            elif removed_exam(self._store, uid, now):
+                removed += 1
+                gone += [exam] if exam else []
+        self._gone("performed steps", removed, gone)
         return removed + kept == SLICE
 
     def _closed(self, now: datetime) -> bool:
@@ -125,17 +133,20 @@ class Retention:
 
     def _orders(self, index: str, now: datetime) -> bool:
         due = self._listed(index, now)
-        read, removed, kept = self._store.run(reads.orders(due)), 0, 0
+        read, kept = self._store.run(reads.orders(due)), 0
+        gone: list[Order] = []
         for key in due:
             order = read.known.orders.get(key)
             if order is None:
                 kept += self._store.run(growth.unlist(index, key))
             elif under_way(order):
                 kept += self._put_off(index, key, now)
-            elif is_open(order) == (index == keys.UNPERFORMED):
-                removed += removed_order(self._store, order, read, now)
-        self._removed("orders", removed)
-        return removed + kept == SLICE
+            elif is_open(order) == (index == keys.UNPERFORMED) and removed_order(
+                self._store, order, read, now
+            ):
+                gone.append(order)
+        self._gone("orders", len(gone), gone)
+        return len(gone) + kept == SLICE
 
     def _put_off(self, index: str, member: str, now: datetime) -> int:
         """Look at it again after the same time: an exam that runs keeps its records."""
@@ -143,32 +154,36 @@ class Retention:
         self._kept(BOUNDS[index].what, 1)
         return 1
 
-    def _exam_runs(self, uid: str) -> bool:
+    def _gone(self, what: str, count: int, records: Sequence[Record] = ()) -> None:
+        self._removed(what, count)
+        if count:
+            self._told(what, count, records)
+
+    def _exam(self, uid: str) -> Performed | None:
         with suppress(ValueError):  # a newer version's: whoever removes it will find out
-            exam, _ = self._store.run(reads.mpps(uid))
-            return exam is not None and under_way(exam)
-        return False
+            return self._store.run(reads.mpps(uid))[0]
+        return None
 
     def _idle(self, now: datetime) -> bool:
         """Patients who have no orders any more, or never had one."""
         due = self._listed(keys.IDLE, now)
         read = self._store.run(reads.lookup(Wanted((), tuple(due), (), False)))
-        removed = 0
+        unlisted, gone = 0, list[Patient]()
         for key in due:
             patient = read.known.patients.get(key)
             if patient is None:
-                removed += self._store.run(growth.unlist(keys.IDLE, key))
+                unlisted += self._store.run(growth.unlist(keys.IDLE, key))
                 continue
             change = Change(read.revision(patient), patient, None)
             orders = keys.orders_of(key)
-            gone = Commit(at=now, changes=[change], empty=[orders], frees=True)
-            outcome = self._store.run(commit(gone))
+            removal = Commit(at=now, changes=[change], empty=[orders], frees=True)
+            outcome = self._store.run(commit(removal))
             if isinstance(outcome, Conflict) and outcome.key == orders:
-                removed += self._store.run(growth.unlist(keys.IDLE, key))
+                unlisted += self._store.run(growth.unlist(keys.IDLE, key))
             elif isinstance(outcome, Committed):
-                removed += 1
-                self._removed("patients", 1)
-        return removed == SLICE
+                gone.append(patient)
+        self._gone("patients", len(gone), gone)
+        return unlisted + len(gone) == SLICE
 
     def _listed(self, index: str, now: datetime, limit: int = SLICE) -> list[str]:
         """Name what has stood on a list for longer than its bound."""
@@ -191,7 +206,8 @@ class Retention:
 
     def _may_go(self, index: str, name: str) -> bool:
         if index == keys.MPPS_BY_TIME:
-            return not self._exam_runs(name)
+            exam = self._exam(name)
+            return exam is None or not under_way(exam)
         if index not in (keys.CLOSED, keys.UNPERFORMED):
             return True
         order = self._store.run(reads.orders([name])).known.orders.get(name)

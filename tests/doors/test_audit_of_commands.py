@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from getpass import getuser
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
@@ -14,6 +15,7 @@ from broker.cli import run_command
 from broker.probe.orders import orm_o01
 from broker.probe.scanner import new_uid
 from broker.settings.whole import shipped_mappings
+from broker.store import recall
 from tests.audit.reading import event, kind, objects, participants, read, said
 from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, send
 from tests.doors.test_refusals import edited
@@ -150,6 +152,40 @@ def test_what_is_dropped_or_replayed_is_told(broker: Broker, told: Told):
     assert newest.orders
     (message,) = told("replay", "--accession", order.accession, "--force")
     assert (event(message), numbers(message)) == (ORDER, [order.accession])
+
+
+def test_what_is_shown_of_patients_is_a_record_that_was_read(broker: Broker, told: Told):
+    order, uid = new_order(), new_uid()
+    accepted(broker.hl7, orm_o01(order))
+    newest = next(recall.newest_first(broker.store, recall.Selection()))
+    number, person = order.accession, order.patient.patient_id
+    identity = newest.id
+    for words, description in (
+        (("list",), "list"),
+        (("list", "--json"), "list"),
+        (("list", "--aet", "NEVERASKED"), "list"),
+        (("show", number), "show"),
+        (("why", number, "--aet", "NEVERASKED"), "why, for NEVERASKED"),
+        (("log", "show", identity), f"log show {identity}"),
+        (("log", "show", identity, "--raw"), f"log show {identity}"),
+        (("dead", "show", identity), f"log show {identity}"),
+    ):
+        found = told(*words)
+        assert {(event(each), said(each)["EventActionCode"]) for each in found} == {(ORDER, "R")}
+        assert {described(each) for each in found} == {description}
+        assert who(found[0]) == getuser()
+        assert number in [each for message in found for each in numbers(message)], words
+        assert person in {
+            each.attrib["ParticipantObjectID"]
+            for message in found
+            for each in message.iter("ParticipantObjectIdentification")
+        }, words
+    assert broker.scanner.mpps_start(only(broker, order), uid=uid, now=NOW) == 0
+    (message,) = told("mpps", "show", uid)
+    assert (event(message), said(message)["EventActionCode"]) == (EXAM, "R")
+    assert [each.attrib["UID"] for each in message.iter("MPPS")] == [uid]
+    for words in (("status",), ("log",), ("trace", number), ("ae", "list")):
+        assert not told(*words), "no patient in it"
 
 
 def test_other_mappings_are_a_security_alert_of_software_configuration(

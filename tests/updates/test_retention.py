@@ -6,19 +6,24 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from inspect import isfunction, signature
+from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from broker.settings import Keep
+from broker.audit.trail import kept
+from broker.settings import Keep, Settings
 from broker.store import archive, dead, growth, held, keys, outbox, reads
 from broker.store.archive import Archived
 from broker.store.commit import ABSENT, Change, Commit, Committed, Guard, MppsChange, commit
 from broker.store.executors import Store
+from broker.updates.auditing import removed_by
 from broker.updates.metrics import UpdatesMetrics
 from broker.updates.retention import SLICE, Retention
 from broker.worklist.changes import Unmapped
 from broker.worklist.mpps import COMPLETED, IN_PROGRESS, Performed
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step, StepStatus
+from tests.audit.reading import event, objects, participants, read, said
 from tests.store.sending import take
 from tests.updates.actors import Reports
 
@@ -258,6 +263,44 @@ def test_the_archive_is_bounded_by_bytes_and_by_days(store: Store) -> None:
     assert len(store.run(archive.newest(5))) == 5
     tidy(store, now + 31 * DAY)
     assert store.run(archive.count()) == store.run(archive.size_bytes()) == 0
+
+
+def test_every_removal_is_in_the_audit_trail_by_number(
+    store: Store, save: Save, tmp_path: Path
+) -> None:
+    save(PATIENT)
+    save(an_order("A1"), an_order("A2", status=StepStatus.COMPLETED))
+    an_exam(store, "1.2.4", COMPLETED)
+    message = Archived("RIS", "1", "ORM^O01", "applied", "", 0.0, (), "m", b"MSH", (b"ACK",))
+    store.run(commit(Commit(at=NOW, archived=message)))
+    settings = Settings.load(
+        None, {"BROKER_AUDIT__TO": "file", "BROKER_AUDIT__PATH": str(tmp_path / "trail")}
+    )
+    times = [datetime.now(UTC) + year * 365 * DAY for year in (1, 2, 3)]
+    with kept(settings, "updates", CollectorRegistry()) as trail:
+        for _ in range(3):  # a patient goes long after the last order
+            Retention(store, Keep(), lambda: times.pop(0), told=removed_by(trail)).slice()
+    lines = (tmp_path / "trail").read_bytes().splitlines()
+    told = [each for each in map(read, lines) if event(each) != "110100"]
+    assert {said(each)["EventActionCode"] for each in told} == {"D"}
+    records = sorted(
+        (
+            each.findtext("EventIdentification/EventOutcomeDescription"),
+            event(each),
+            [number.attrib["Number"] for number in each.iter("Accession")],
+            [exam.attrib["UID"] for exam in each.iter("MPPS")],
+            objects(each)["Patient Number"].attrib["ParticipantObjectID"],
+        )
+        for each in told
+    )
+    assert records == [
+        ("keep: 1 messages", "110109", [], [], "unknown"),
+        ("keep: 1 orders", "110109", ["A1"], [], "P1"),
+        ("keep: 1 orders", "110109", ["A2"], [], "P1"),
+        ("keep: 1 patients", "110110", [], [], "P1"),
+        ("keep: 1 performed steps", "110111", [], ["1.2.4"], "unknown"),
+    ]
+    assert all([each["UserIsRequestor"] for each in participants(m)] == ["true"] for m in told)
 
 
 def test_every_removal_is_counted(store: Store, save: Save) -> None:

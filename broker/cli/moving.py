@@ -19,8 +19,8 @@ from broker.cli.printing import NEGATIVE, AsJson, print_json
 
 if TYPE_CHECKING:
     from broker.settings import Settings
-    from broker.store.importing import Report
-    from broker.store.portable import Checked
+    from broker.store.moving.importing import Report
+    from broker.store.moving.portable import Checked
 
 PATIENTS_DATA = "It holds patients' data; only its owner can read it. Keep it so."
 SHOWN = 50
@@ -47,8 +47,8 @@ def export(
     """
     from importlib import metadata
 
-    from broker.store import exporting
-    from broker.store.portable import Writer, header
+    from broker.store.moving import exporting
+    from broker.store.moving.portable import Writer, header
 
     settings = load_settings(config)
     if file.exists() and not replace:
@@ -109,9 +109,9 @@ def import_(
 
 
 def _checked(file: Path) -> Checked:
-    from broker.store.judging import judge
-    from broker.store.portable import Unusable
-    from broker.store.portable import checked as check
+    from broker.store.moving.judging import judge
+    from broker.store.moving.portable import Unusable
+    from broker.store.moving.portable import checked as check
 
     try:
         return check(file, judge)
@@ -125,7 +125,7 @@ def _checked(file: Path) -> Checked:
 def _imported(
     store: Any, checked: Checked, settings: Settings, overwrite: bool, rehearsal: bool, tell: Any
 ) -> Report:
-    from broker.store.importing import Import
+    from broker.store.moving.importing import Import
 
     done, total = 0, checked.count()
 

@@ -18,11 +18,12 @@ from broker.cli import run_command
 from broker.probe.orders import Patient, orm_o01
 from broker.probe.ris import Answer, Sink
 from broker.probe.scanner import new_uid
-from broker.store import dead, destinations, exporting, importing, keys, reads
+from broker.store import dead, destinations, keys, reads
 from broker.store.commit import Change
 from broker.store.destinations import Pause
 from broker.store.executors import Store, StoreUnavailable
-from broker.store.judging import Judgement
+from broker.store.moving import exporting, importing
+from broker.store.moving.judging import Judgement
 from broker.store.server import EmbeddedServer
 from tests.doors.actors import CONFIG, Broker, accepted, find, new_order, only, send, until
 from tests.store.writing import everything, order, patient, write

@@ -13,7 +13,7 @@ from broker.store import archive, dead, destinations, held, keys, outbox, recall
 from broker.store.call import Call, pairs, script
 from broker.store.executors import Store
 from broker.store.indexing import scanned
-from broker.store.portable import Body, Writer
+from broker.store.moving.portable import Body, Writer
 from broker.worklist.records import Order
 
 SLICE: Final = 100

@@ -15,9 +15,9 @@ from broker.store import recall
 from broker.store.call import Call
 from broker.store.commit import Conflict, Repeat
 from broker.store.executors import Store
-from broker.store.exporting import KINDS
-from broker.store.judging import Became, Differs, Judged, Judgement, Judging, Writing
-from broker.store.portable import Checked, Line
+from broker.store.moving.exporting import KINDS
+from broker.store.moving.judging import Became, Differs, Judged, Judgement, Judging, Writing
+from broker.store.moving.portable import Checked, Line
 
 SLICE: Final = 100
 """Records that are read together, and written together: one sync to disk for all of them."""

@@ -16,8 +16,8 @@ from broker.store.call import Call, texts
 from broker.store.commit import Change, Commit, Guard, MppsChange
 from broker.store.commit import commit as committing
 from broker.store.destinations import Pause
-from broker.store.exporting import OF_IMPORT
-from broker.store.portable import Body, Checked, Line
+from broker.store.moving.exporting import OF_IMPORT
+from broker.store.moving.portable import Body, Checked, Line
 from broker.worklist.finding import Identifier, Known, Wanted, identifiers
 from broker.worklist.mpps import Performed
 from broker.worklist.records import Order, Patient

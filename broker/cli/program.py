@@ -13,7 +13,6 @@ from broker.cli import (
     conformance,
     dead,
     demo,
-    doctor,
     downtime,
     find,
     log,
@@ -34,6 +33,7 @@ from broker.cli import (
     why,
 )
 from broker.cli.bench import group as bench
+from broker.cli.doctor import group as doctor
 from broker.cli.map import group as map
 
 GROUPS = (

@@ -1,4 +1,4 @@
-"""`broker doctor`: which hop fails, and what to do."""
+"""The verb `broker doctor`: what is examined, in which order, and how it is told."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.status import health_of
 
 if TYPE_CHECKING:
-    from broker.cli.finding import Finding
+    from broker.cli.doctor.finding import Finding
     from broker.mapping.text.nodes import Node
     from broker.settings import Settings
 
@@ -33,7 +33,7 @@ def doctor(
     config: ConfigOption = None,
 ) -> None:
     """Examine configuration, store, doors, ports, destinations and what waits; 1 when one fails."""
-    from broker.cli.finding import State
+    from broker.cli.doctor.finding import State
 
     bound = json.loads(os.environ.get("BROKER_BOUND", "{}"))
     settings, tree = read_settings(config)
@@ -51,8 +51,8 @@ def doctor(
 
 def examined(settings: Settings, tree: Node) -> Iterator[Finding]:
     """Give what is found, from the inside outwards; what needs a store that is away is left out."""
-    from broker.cli import examining
-    from broker.cli.finding import fail
+    from broker.cli.doctor import examining
+    from broker.cli.doctor.finding import fail
     from broker.store import reads
     from broker.store.executors import Store, StoreUnavailable
 

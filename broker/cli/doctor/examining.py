@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from broker.cli.finding import Finding, fail, ok, warn
+from broker.cli.doctor.finding import Finding, fail, ok, warn
 from broker.cli.status import invisible
 from broker.console.health import SILENT_S, Counts, Health
 from broker.mapping.checking import check

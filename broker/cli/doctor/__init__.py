@@ -1,0 +1,1 @@
+"""`broker doctor`: which hop fails, and what to do."""

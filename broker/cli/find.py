@@ -88,7 +88,7 @@ def _day(said: str, today: str) -> str:
 
 def _is_day(text: str) -> bool:
     """Tell whether it is a day or a range of days; either end of a range may be open."""
-    from broker.worklist.ranges import date_range
+    from broker.worklist.query.ranges import date_range
 
     ends = [end for end in text.split("-") if end]
     return text.count("-") < 2 and bool(ends) and all(map(date_range, ends))

@@ -149,7 +149,7 @@ def _dates(said: str, settings: Settings) -> str:
     """A DA matching key; `today` is the site's. Anything else unreadable is a usage error."""
     from datetime import datetime
 
-    from broker.worklist.ranges import date_range
+    from broker.worklist.query.ranges import date_range
 
     dates = f"{datetime.now(settings.timezone):%Y%m%d}" if said == "today" else said
     if dates and date_range(dates) is None:

@@ -9,13 +9,13 @@ from typing import Any
 from broker.store import dead, outbox, reads, sightings
 from broker.store.executors import Store
 from broker.store.indexes import STEP_MARK, member_of
-from broker.worklist.attributes import STEPS
+from broker.worklist.attributes import START_DATE, START_TIME, STEPS
 from broker.worklist.canary import is_canary
 from broker.worklist.changes import text_of
 from broker.worklist.finding import Identifier, Known, Wanted
-from broker.worklist.matching import START_DATE, START_TIME, Query
 from broker.worklist.mpps import SERIES, series_of
-from broker.worklist.narrowing import Narrowing, narrow
+from broker.worklist.query.matching import Query
+from broker.worklist.query.narrowing import Narrowing, narrow
 from broker.worklist.records import OPEN, Item, Order, Patient, Step, items
 
 MARK = STEP_MARK.encode()

@@ -109,7 +109,7 @@ def _step(
 ) -> dict[str, Any]:
     from broker.store.indexes import member_of
     from broker.store.sightings import unversioned
-    from broker.worklist.explaining import verdicts
+    from broker.worklist.query.explaining import verdicts
 
     member, query = member_of(item), got.told.query
     any_status = query is not None and query.asks_for_status()

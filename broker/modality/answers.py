@@ -16,11 +16,11 @@ from broker.modality.kept import Kept
 from broker.modality.plan import Plan, Shape
 from broker.store import reads, stored
 from broker.store.executors import AsyncStore
-from broker.worklist.attributes import STEPS
+from broker.worklist.attributes import START_DATE, START_TIME, STEPS
 from broker.worklist.changes import Attributes, text_of
-from broker.worklist.matching import START_DATE, START_TIME, fold
+from broker.worklist.query.criteria import fold
+from broker.worklist.query.returning import matched
 from broker.worklist.records import stored_items
-from broker.worklist.returning import matched
 from broker.worklist.rules import AnswerOrder
 
 MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)

@@ -15,7 +15,7 @@ from broker.store import reads
 from broker.store.commit import Change, Commit, Committed, commit
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.worklist.ending import done_by_age
-from broker.worklist.narrowing import Narrowing, score
+from broker.worklist.query.narrowing import Narrowing, score
 
 EVERY_S: Final = 60.0
 

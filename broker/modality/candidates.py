@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from broker.store import reads
 from broker.store.executors import AsyncStore
-from broker.worklist.narrowing import BY_START, Narrowing
+from broker.worklist.query.narrowing import BY_START, Narrowing
 
 T = TypeVar("T")
 BLOCK: Final = 64

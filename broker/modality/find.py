@@ -36,8 +36,8 @@ from broker.store import reads
 from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.worklist import canary
 from broker.worklist.directory import Directory
-from broker.worklist.narrowing import BY_START
 from broker.worklist.profile import Profile
+from broker.worklist.query.narrowing import BY_START
 from broker.worklist.rules import AnswerOrder, Overflow
 
 MODALITY_WORKLIST: Final = "1.2.840.10008.5.1.4.31"

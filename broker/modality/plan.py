@@ -16,11 +16,11 @@ from broker.modality.kept import Kept
 from broker.worklist.attributes import STEPS
 from broker.worklist.changes import Attributes
 from broker.worklist.form import shapes
-from broker.worklist.matching import Query
-from broker.worklist.narrowing import Narrowing, narrow, settles
 from broker.worklist.profile import Profile
+from broker.worklist.query.matching import Query
+from broker.worklist.query.narrowing import Narrowing, narrow, settles
+from broker.worklist.query.returning import Outline, Returned, lacking, of_item, of_step, outline
 from broker.worklist.records import StepStatus
-from broker.worklist.returning import Outline, Returned, lacking, of_item, of_step, outline
 
 UNSAID: Final = "ISO_IR 100"
 """The set of answers that ASCII does not hold, where neither the AE nor its query names one."""

@@ -20,7 +20,7 @@ from broker.store.executors import AsyncStore, StoreUnavailable
 from broker.store.sightings import AskedOnce, Heard, Refused
 from broker.worklist import canary
 from broker.worklist.directory import Directory
-from broker.worklist.matching import Query
+from broker.worklist.query.matching import Query
 
 FLUSH_S: Final = 1.0
 AES_AT_ONCE: Final = 500

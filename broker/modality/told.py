@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from broker.dicom.dimse import CANCELLED, SUCCESS
 from broker.modality.reception import Association
-from broker.worklist.matching import Query
 from broker.worklist.profile import Profile
+from broker.worklist.query.matching import Query
 
 QUERIES_AT_ONCE: Final = 4
 """Different queries of one AE that are kept apart between two flushes."""

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from broker.store import keys
 from broker.store.call import Word
+from broker.worklist.attributes import START_DATE, START_TIME
 from broker.worklist.finding import leads
-from broker.worklist.matching import START_DATE, START_TIME, fold_name
 from broker.worklist.mpps import IN_PROGRESS, NEVER_ENDED, Performed
-from broker.worklist.narrowing import score
+from broker.worklist.query.criteria import fold_name
+from broker.worklist.query.narrowing import score
 from broker.worklist.reconciling import awaited
 from broker.worklist.records import OPEN, Item, Order, Patient
 

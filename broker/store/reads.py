@@ -13,7 +13,7 @@ from broker.store.commit import ABSENT
 from broker.store.stored import REVISION_LENGTH, versioned
 from broker.worklist.finding import Identifier, Known, Wanted
 from broker.worklist.mpps import Performed
-from broker.worklist.narrowing import ALL_ORDERS, Narrowing
+from broker.worklist.query.narrowing import ALL_ORDERS, Narrowing
 from broker.worklist.records import Order, Patient
 from broker.worklist.staleness import OURS, is_stale
 

@@ -17,8 +17,8 @@ from broker.store.executors import Store
 from broker.store.indexes import STEP_MARK, member_of
 from broker.store.sightings import AskedOnce, unversioned
 from broker.worklist.directory import Directory
-from broker.worklist.matching import Query
 from broker.worklist.profile import Profile
+from broker.worklist.query.matching import Query
 from broker.worklist.records import LISTED, Item, items
 from broker.worklist.unseen import Habit, Unseen, Watcher, habit, is_list, unseen
 

@@ -11,6 +11,8 @@ from broker.worklist.changes import Attributes
 
 STEPS = "ScheduledProcedureStepSequence"
 STATUS = "ScheduledProcedureStepStatus"
+START = ("ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime")
+START_DATE, START_TIME = START
 
 
 class Kept(StrEnum):

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from broker.worklist.applied import STALE, Applied, Sender, Unable
-from broker.worklist.attributes import STATUS, steps_of
+from broker.worklist.attributes import START_DATE, START_TIME, STATUS, steps_of
 from broker.worklist.changes import Action, Attributes, Change, text_of
 from broker.worklist.finding import Known
-from broker.worklist.matching import START_DATE, START_TIME
 from broker.worklist.meant import orders_meant
 from broker.worklist.mpps import IN_PROGRESS
 from broker.worklist.naming import steps_named
-from broker.worklist.narrowing import score
 from broker.worklist.policies import AfterStart
+from broker.worklist.query.narrowing import score
 from broker.worklist.records import ENDED, LISTED, OPEN, Order, Procedure, Step, StepStatus
 from broker.worklist.refusals import Reason, Refused, guard_order
 from broker.worklist.remembering import remember

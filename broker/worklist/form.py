@@ -10,7 +10,7 @@ from pydicom.datadict import dictionary_VR
 
 from broker.worklist.attributes import ROWS, Kept
 from broker.worklist.changes import Attributes
-from broker.worklist.matching import Query
+from broker.worklist.query.matching import Query
 from broker.worklist.rules import Rules
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from broker.worklist.applied import STALE, Applied, Sender
-from broker.worklist.attributes import STEPS, Kept, keeper, part, steps_of
+from broker.worklist.attributes import START_DATE, STEPS, Kept, keeper, part, steps_of
 from broker.worklist.changes import (
     FILLS_GAPS,
     OF_PATIENTS,
@@ -19,7 +19,6 @@ from broker.worklist.changes import (
 )
 from broker.worklist.finding import Known, heard_of
 from broker.worklist.identity import PRIOR, patient_key
-from broker.worklist.matching import START_DATE
 from broker.worklist.naming import agrees
 from broker.worklist.policies import PatientFrom
 from broker.worklist.records import OPEN, Order, Patient, Step, StepStatus

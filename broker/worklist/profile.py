@@ -9,16 +9,17 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from broker.worklist.attributes import STEPS
+from broker.worklist.attributes import START_DATE, STEPS
 from broker.worklist.canary import AE as CANARY
 from broker.worklist.canary import is_canary
 from broker.worklist.changes import Attributes
 from broker.worklist.form import formed, in_capitals, with_extra
-from broker.worklist.matching import START_DATE, Query, glob
-from broker.worklist.ranges import FIRST_DATE, LAST_DATE
+from broker.worklist.query.criteria import glob
+from broker.worklist.query.matching import Query
+from broker.worklist.query.ranges import FIRST_DATE, LAST_DATE
+from broker.worklist.query.zoned import Zoned
 from broker.worklist.records import BEGUN_AT, StepStatus
 from broker.worklist.rules import Rules
-from broker.worklist.zoned import Zoned
 
 STATION, STATUS = "ScheduledStationAETitle", "ScheduledProcedureStepStatus"
 _STARTED = (StepStatus.STARTED.value,)

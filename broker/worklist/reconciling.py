@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from broker.worklist.attributes import START_DATE, START_TIME
 from broker.worklist.changes import Attributes, text_of
 from broker.worklist.finding import Identifier
 from broker.worklist.identity import parted
-from broker.worklist.matching import START_DATE, START_TIME
 from broker.worklist.mpps import SCHEDULED_ITEMS, Performed, Reference
-from broker.worklist.narrowing import Narrowing, score
+from broker.worklist.query.narrowing import Narrowing, score
 from broker.worklist.records import WAITING, Order, Patient, Procedure, Step
 
 People = Mapping[str, Patient]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from broker.worklist.attributes import STATUS, Kept, part, steps_of
+from broker.worklist.attributes import START_DATE, START_TIME, STATUS, Kept, part, steps_of
 from broker.worklist.changes import FILLS_GAPS, Attributes, Ranked, plain, text_of
 from broker.worklist.finding import STEP_ID, named_in
 from broker.worklist.identity import derived_number, derived_uid
-from broker.worklist.matching import START_DATE, START_TIME
 from broker.worklist.naming import agrees, procedures_named, said_ids
 from broker.worklist.records import (
     ENDED,

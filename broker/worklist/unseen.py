@@ -7,13 +7,13 @@ from datetime import date, timedelta
 from difflib import SequenceMatcher
 from typing import Final, NamedTuple
 
-from broker.worklist.attributes import STEPS
+from broker.worklist.attributes import START_DATE, START_TIME, STEPS
 from broker.worklist.canary import is_canary
 from broker.worklist.changes import Attributes, text_of
-from broker.worklist.explaining import verdicts
-from broker.worklist.matching import START_DATE, START_TIME, Query
 from broker.worklist.profile import LOCATION, STATION, STATUS, Profile, Rule
-from broker.worklist.ranges import FIRST_DATE, date_range
+from broker.worklist.query.explaining import verdicts
+from broker.worklist.query.matching import Query
+from broker.worklist.query.ranges import FIRST_DATE, date_range
 
 ASKED: Final = {
     STATION: "station",

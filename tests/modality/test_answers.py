@@ -19,9 +19,9 @@ from broker.store.call import texts
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer
 from broker.worklist.apply import Sender
-from broker.worklist.attributes import STEPS
+from broker.worklist.attributes import START_DATE, START_TIME, STEPS
 from broker.worklist.changes import Action, text_of
-from broker.worklist.matching import START_DATE, START_TIME, Query
+from broker.worklist.query.matching import Query
 from broker.worklist.records import LISTED, items
 from broker.worklist.refusals import Refused
 from tests.modality.test_find import spoil

@@ -13,7 +13,7 @@ from broker.store.archive import Archived
 from broker.store.archive import newest as newest_messages
 from broker.store.executors import Store
 from broker.store.reads import members, orders, stood
-from broker.worklist.narrowing import Narrowing
+from broker.worklist.query.narrowing import Narrowing
 from broker.worklist.records import LISTED, items
 from tests.orders.test_batches import opened
 

@@ -12,8 +12,8 @@ from broker.store.executors import Store
 from broker.worklist.apply import Sender
 from broker.worklist.changes import Action
 from broker.worklist.finding import Identifier, Wanted
-from broker.worklist.matching import Query
-from broker.worklist.narrowing import Narrowing, narrow
+from broker.worklist.query.matching import Query
+from broker.worklist.query.narrowing import Narrowing, narrow
 from broker.worklist.records import items
 from tests.store.writing import apply, create, order, patient, read, whole, write
 

@@ -8,7 +8,7 @@ import pytest
 
 from broker.worklist.changes import Action
 from broker.worklist.finding import Known, wanted
-from broker.worklist.matching import Query
+from broker.worklist.query.matching import Query
 from broker.worklist.refusals import Reason, Refused
 from tests.worklist.speaking import (
     FILLER,

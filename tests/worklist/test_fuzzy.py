@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.worklist.fuzzy import soundex, words
+from broker.worklist.query.fuzzy import soundex, words
 
 
 @pytest.mark.parametrize(

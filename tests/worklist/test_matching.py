@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.worklist.attributes import ROWS, STEPS
-from broker.worklist.matching import START_DATE, START_TIME, Query, fold, glob
-from broker.worklist.narrowing import name_prefix, narrow, score, settles
+from broker.worklist.attributes import ROWS, START_DATE, START_TIME, STEPS
+from broker.worklist.query.criteria import fold, glob
+from broker.worklist.query.matching import Query
+from broker.worklist.query.narrowing import name_prefix, narrow, score, settles
+from broker.worklist.query.zoned import Zoned
 from broker.worklist.records import Facts, Order, Patient, Procedure, Step, items
-from broker.worklist.zoned import Zoned
 
 DATE, TIME = "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"
 AET = "ScheduledStationAETitle"

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from broker.worklist.attributes import ROWS, STEPS
 from broker.worklist.directory import Directory, Entry, Unrecognised
-from broker.worklist.matching import Query
 from broker.worklist.profile import STATION, STATUS, Hidden, Profile, Rule
+from broker.worklist.query.matching import Query
 from broker.worklist.rules import HIDDEN, Rules
 
 TODAY = date(2026, 3, 16)

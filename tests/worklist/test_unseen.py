@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from broker.worklist.attributes import STEPS
-from broker.worklist.explaining import BOTH, verdicts
-from broker.worklist.matching import Query
 from broker.worklist.profile import Profile
+from broker.worklist.query.explaining import BOTH, verdicts
+from broker.worklist.query.matching import Query
 from broker.worklist.rules import Rules
 from broker.worklist.unseen import Watcher, habit, is_list, unseen
 

@@ -10,10 +10,10 @@ from broker.hl7.refusal import Refusal
 from broker.mapping.running.refusing import in_part
 from broker.mapping.trials.trying import Trial
 from broker.worklist.apply import Sender, apply_all
-from broker.worklist.attributes import ROWS, STEPS, Kept
+from broker.worklist.attributes import ROWS, START_DATE, START_TIME, STEPS, Kept
 from broker.worklist.changes import Attributes, text_of
 from broker.worklist.finding import Known
-from broker.worklist.matching import START_DATE, START_TIME, Query
+from broker.worklist.query.matching import Query
 from broker.worklist.records import LISTED, items
 from broker.worklist.refusals import Refused
 

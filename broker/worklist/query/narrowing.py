@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from broker.worklist.criteria import spans
-from broker.worklist.matching import START_DATE, START_TIME, Query, fold, fold_name
-from broker.worklist.ranges import (
+from broker.worklist.attributes import START_DATE, START_TIME
+from broker.worklist.query.criteria import fold, fold_name, spans
+from broker.worklist.query.matching import Query
+from broker.worklist.query.ranges import (
     FIRST_DATE,
     FIRST_TIME,
     LAST_DATE,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from broker.worklist.attributes import MATCHED, STEPS, TYPE_1
 from broker.worklist.changes import Attributes
-from broker.worklist.matching import NO_KEYS, Query, here, returned
+from broker.worklist.query.matching import NO_KEYS, Query, here, returned
 from broker.worklist.records import BEGUN_AT
 
 _JUDGED = MATCHED | {"ScheduledProcedureStepLocation", "WorklistLabel", BEGUN_AT}

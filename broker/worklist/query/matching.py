@@ -8,26 +8,34 @@ from datetime import tzinfo
 from functools import cached_property
 from typing import Any
 
-from broker.worklist.attributes import MATCHED, ROWS, STEPS, Kept
+from broker.worklist.attributes import (
+    MATCHED,
+    ROWS,
+    START,
+    START_DATE,
+    START_TIME,
+    STATUS,
+    STEPS,
+    Kept,
+)
 from broker.worklist.changes import Attributes
-from broker.worklist.criteria import SPANNED, Test, criterion, fold, fold_name, glob, spans, vr_of
-from broker.worklist.ranges import Range, within
-from broker.worklist.zoned import OFFSET, START, Zoned, read_offset
+from broker.worklist.query.criteria import (
+    SPANNED,
+    Test,
+    criterion,
+    spans,
+    vr_of,
+)
+from broker.worklist.query.ranges import Range, within
+from broker.worklist.query.zoned import OFFSET, Zoned, read_offset
 
 __all__ = [
     "NO_KEYS",
-    "START_DATE",
-    "START_TIME",
     "Query",
-    "fold",
-    "fold_name",
-    "glob",
     "here",
     "returned",
 ]
 
-START_DATE, START_TIME = START
-STATUS = "ScheduledProcedureStepStatus"
 NO_KEYS = frozenset({"QueryRetrieveLevel", OFFSET})
 """Sent by habit, and no keys of this SOP Class: they ask for nothing."""
 

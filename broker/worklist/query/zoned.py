@@ -6,12 +6,11 @@ import re
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import NamedTuple
 
-from broker.worklist.attributes import STEPS
+from broker.worklist.attributes import START, START_DATE, START_TIME, STEPS
 from broker.worklist.changes import Attributes
-from broker.worklist.ranges import full_time
+from broker.worklist.query.ranges import full_time
 
 OFFSET = "TimezoneOffsetFromUTC"
-START = ("ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime")
 PAIRS = (
     START,
     ("StudyDate", "StudyTime"),
@@ -37,7 +36,7 @@ class Zoned(NamedTuple):
     def offset(self, item: Attributes) -> str:
         """Give (0008,0201) of an answer: the offset that its times are in, as +0100."""
         step = item[STEPS][0]
-        start = _moment(step.get(START[0]), step.get(START[1])) if self.asked is None else None
+        start = _moment(step.get(START_DATE), step.get(START_TIME)) if self.asked is None else None
         where = self.asked or self.site
         return f"{(start or datetime(2000, 1, 1)).replace(tzinfo=where):%z}"[:5]  # noqa: DTZ001 - replaced
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydicom.datadict import dictionary_VR
 
-from broker.worklist.fuzzy import alike
-from broker.worklist.ranges import Range, date_range, full_time, time_range
+from broker.worklist.query.fuzzy import alike
+from broker.worklist.query.ranges import Range, date_range, full_time, time_range
 
 WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 SPANNED = frozenset({"DA", "TM"})

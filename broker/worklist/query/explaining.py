@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from broker.worklist.attributes import STEPS
+from broker.worklist.attributes import START_DATE, START_TIME, STEPS
 from broker.worklist.changes import Attributes
-from broker.worklist.matching import START_DATE, START_TIME, Query
+from broker.worklist.query.matching import Query
 
 BOTH = f"{START_DATE} and {START_TIME}"
 """Two ranges are one period (Table K.6-1), which may match where neither does alone."""

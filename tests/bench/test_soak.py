@@ -248,7 +248,15 @@ def run(
 
 @pytest.mark.parametrize(
     ("mib_per_h", "minutes", "good"),
-    [(0.0, 20, True), (-30.0, 20, True), (20.0, 20, False), (20.0, 5, None)],
+    [
+        (0.0, 20, True),
+        (6.0, 20, True),
+        (10.0, 20, False),
+        (10.0, 12, False),
+        (-30.0, 20, True),
+        (20.0, 20, False),
+        (20.0, 5, None),
+    ],
 )
 def test_memory_that_grows_is_bad_once_there_is_enough_to_tell(mib_per_h, minutes, good):
     [verdict] = verdicts.memory(run(mib_per_h=mib_per_h, minutes=minutes))

@@ -1,7 +1,7 @@
 """What is there before a soak begins: a worklist, and all that the modality door keeps of it.
 
-A door keeps answers within bounds of bytes. Filled at the pace of a soak they would grow for half
-an hour, and look like a leak; filled before, whatever grows is one.
+A door keeps answers within bounds of bytes, and stays full once it is. Filled at the pace of a soak
+it would grow for half an hour, and look like a leak; filled before, whatever grows is one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from broker.bench.timings import MeasurementFailed
 STATIONS = 8
 """Of a list each: none is as long as the most answers that a query may have."""
 DIFFERENT = 8_000
-"""Queries of which each is another one: what they are matched by is kept, and goes again. A process
-gives little of that back, so that its memory is from then on as large as it gets."""
+"""Queries of which each is another one: what they are matched by is more than a door may keep."""
 
 
 def fill(hl7: tuple[str, int], dicom: tuple[str, int], count: int, *, now: datetime) -> None:

@@ -35,6 +35,9 @@ def list_steps(
     invisible: Annotated[
         bool, typer.Option("--invisible", help="The steps to be done that no known AE can get.")
     ] = False,
+    unended: Annotated[
+        bool, typer.Option("--unended", help="The steps that began long ago and have no end.")
+    ] = False,
     as_json: AsJson = False,
     config: ConfigOption = None,
 ) -> None:
@@ -43,14 +46,17 @@ def list_steps(
 
     if query and not aet:
         raise typer.BadParameter("whose query? say --aet", param_hint="--query")
-    if invisible and any((aet, station, date, modality)):
-        raise typer.BadParameter("it is a list by itself", param_hint="--invisible")
+    if (invisible or unended) and any((aet, station, date, modality, invisible and unended)):
+        hint = "--invisible" if invisible else "--unended"
+        raise typer.BadParameter("it is a list by itself", param_hint=hint)
     settings = load_settings(config)
     dates = _dates(date, settings)
     with opened(settings) as store:
         rows: list[dict[str, Any]]
         if invisible:
             rows = _invisible(store, settings)
+        elif unended:
+            rows = _unended(store, settings)
         elif aet:
             keys = {STATION: station, START_DATE: dates, MODALITY: modality}
             rows = _as_received(store, settings, aet, query, keys, as_json=as_json)
@@ -73,7 +79,7 @@ def _invisible(store: Store, settings: Settings) -> list[dict[str, Any]]:
     from datetime import datetime
 
     from broker.cli.looking import row_of
-    from broker.updates.unseen import everywhere, watchers
+    from broker.updates.unseen import everywhere, seen_by_nobody, watchers
 
     now = datetime.now(settings.timezone)
     known = watchers(store, settings.dicom.directory(settings.timezone), now)
@@ -81,9 +87,21 @@ def _invisible(store: Store, settings: Settings) -> list[dict[str, Any]]:
         typer.echo("no AE is known: dicom.aes names none, and none has asked lately", err=True)
     found = [
         {**row_of(item), "nearest": why.aet, "reason": why.reason, "why": why.why}
-        for item, why in everywhere(store, known, now)
+        for item, why in seen_by_nobody(everywhere(store) if known else (), known, now)
     ]
     return sorted(found, key=lambda row: (row["start"], row["accession"], row["step"]))
+
+
+def _unended(store: Store, settings: Settings) -> list[dict[str, Any]]:
+    """Rows of the steps that began and were to start longer ago than mpps.ends_within."""
+    from datetime import datetime
+
+    from broker.cli.looking import row_of
+    from broker.updates.unseen import everywhere
+    from broker.worklist.unended import is_unended
+
+    before = datetime.now(settings.timezone) - settings.mpps.ends_within
+    return [row_of(item) for item in everywhere(store) if is_unended(item, before)]
 
 
 STATION, START_DATE = "ScheduledStationAETitle", "ScheduledProcedureStepStartDate"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 PEERS = 20
-INVISIBLE = "broker_updates_invisible_steps"
+INVISIBLE, UNENDED = "broker_updates_invisible_steps", "broker_updates_unended_steps"
 HOW = ": see `broker unmapped`"
 
 
@@ -137,19 +137,23 @@ def _report(health: Health) -> dict[str, Any]:
     return {
         **report,
         "mappings": {**report["mappings"], "failed_reload": why},
-        "worklist": {**report["worklist"], "invisible": invisible(health)},
+        "worklist": {
+            **report["worklist"],
+            "invisible": told(health, INVISIBLE),
+            "unended": told(health, UNENDED),
+        },
         "senders": [each._asdict() for each in faring.senders(health.doors.values())],
         "aes": [each._asdict() for each in faring.aes(health.doors.values())],
     }
 
 
-def invisible(health: Health) -> int:
-    """How many steps no known AE can get, as the door that looks for them has told last."""
+def told(health: Health, gauge: str) -> int:
+    """How many steps nobody gets, or ends, as the door that looks for them has told last."""
     return sum(
         int(sample.value)
         for door in health.doors.values()
         for family in door.families
-        if family.name == INVISIBLE
+        if family.name == gauge
         for sample in family.samples
     )
 
@@ -200,6 +204,8 @@ def _of_worklist(report: dict[str, Any]) -> Iterator[str]:
     yield f"worklist  {report['worklist']['open_steps']} open steps"
     if lost := report["worklist"]["invisible"]:
         yield f"          ! {lost} that no known AE can get: see `broker list --invisible`"
+    if begun := report["worklist"]["unended"]:
+        yield f"          ! {begun} began long ago and have no end: see `broker list --unended`"
     if odd := report["mpps"]["exceptions"]:
         yield f"          ! {odd} exams to look at: see `broker mpps list`"
 

@@ -88,7 +88,7 @@ def _dispatch(
     clock = partial(datetime.now, settings.timezone)
     retention = Retention(store, settings.keep, clock, metrics.removed, metrics.kept, told)
     directory = settings.dicom.directory(settings.timezone)
-    lookout = Lookout(store, directory, clock, metrics.invisible)
+    lookout = Lookout(store, directory, clock, metrics.open_steps, settings.mpps.ends_within)
     Dispatcher(store, nudges, retention, stop=stop, pace=pace, lookout=lookout).run()
 
 

@@ -45,6 +45,11 @@ class UpdatesMetrics:
             ("reason",),
             registry=self.registry,
         )
+        self._unended = Gauge(
+            "broker_updates_unended_steps",
+            "Steps that began, were to start longer ago than mpps.ends_within, and have no end",
+            registry=self.registry,
+        )
         self._retries = self._counter(
             "retries", "Status messages to be sent again", ("destination",)
         )
@@ -70,10 +75,11 @@ class UpdatesMetrics:
         """Count what retention leaves, once for each time that it has outlived."""
         self._kept.labels(what).inc(count)
 
-    def invisible(self, reasons: Mapping[str, int]) -> None:
-        """Set how many steps nobody gets; reasons are our fixed words (worklist.unseen)."""
+    def open_steps(self, reasons: Mapping[str, int], unended: int) -> None:
+        """Set how many steps nobody gets, by our fixed words (worklist.unseen), or do not end."""
         for reason in REASONS:
             self._invisible.labels(reason).set(reasons.get(reason, 0))
+        self._unended.set(unended)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"broker_updates_{name}", text, labels, registry=self.registry)

@@ -1,11 +1,11 @@
-"""Steps that were accepted and are on nobody's list: who looks for them, and who is told."""
+"""Open steps that a person has to see to: on nobody's list, or begun without an end."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import structlog
@@ -20,6 +20,7 @@ from broker.worklist.directory import Directory
 from broker.worklist.profile import Profile
 from broker.worklist.query.matching import Query
 from broker.worklist.records import LISTED, Item, items
+from broker.worklist.unended import is_unended
 from broker.worklist.unseen import Habit, Unseen, Watcher, habit, is_list, unseen
 
 SLICE: Final = 100
@@ -56,10 +57,8 @@ def watchers(store: Store, directory: Directory, now: datetime) -> tuple[Watcher
     return tuple(each for each in found if each.habits or each.title in named)
 
 
-def look(
-    store: Store, known: tuple[Watcher, ...], now: datetime, *, at: int = 0
-) -> tuple[list[Found], bool]:
-    """Look through a slice of the open steps from place `at`; tells whether there are more.
+def open_items(store: Store, *, at: int = 0) -> tuple[list[Item], bool]:
+    """Give a slice of the open steps from place `at`, and whether there are more.
 
     Raises StoreUnavailable.
     """
@@ -68,30 +67,38 @@ def look(
     wanted = {unversioned(member) for member in members}
     orders = dict.fromkeys(member.split(_MARK)[0].decode() for member in wanted)
     read = store.run(reads.orders(orders)).known if orders else None
-    found = []
+    found: list[Item] = []
     for order in read.orders.values() if read else ():
         patient = read.patient(order.patient) if read else None
-        for item in items(order, patient) if patient else ():
-            if item.step.status in LISTED and member_of(item) in wanted:
-                why = unseen(item.attributes, known, now.date())
-                found += [Found(item, why)] if why else []
+        of_it = items(order, patient) if patient else ()
+        found += (item for item in of_it if member_of(item) in wanted)
     return found, len(members) == SLICE
 
 
-def everywhere(store: Store, known: tuple[Watcher, ...], now: datetime) -> Iterator[Found]:
-    """Look through all open steps. Raises StoreUnavailable."""
-    at, more = 0, bool(known)
+def everywhere(store: Store) -> Iterator[Item]:
+    """Give all open steps, slice by slice. Raises StoreUnavailable."""
+    at, more = 0, True
     while more:
-        found, more = look(store, known, now, at=at)
+        found, more = open_items(store, at=at)
         yield from found
         at += SLICE
+
+
+def seen_by_nobody(
+    of: Iterable[Item], known: tuple[Watcher, ...], now: datetime
+) -> Iterator[Found]:
+    """Give those of these steps that no known AE can get, and why."""
+    for item in of:
+        if item.step.status in LISTED and (why := unseen(item.attributes, known, now.date())):
+            yield Found(item, why)
 
 
 class Lookout:
     """Goes through the open steps again and again, slice by slice.
 
     `clock` gives the time in the site's zone; `counted` is told, after each round, how many steps
-    nobody gets, by reason. What is new is logged, so that someone can be woken by it.
+    nobody gets, by reason, and how many began and have no end though they were to start longer ago
+    than `within`. What is new on nobody's list is logged, so that someone can be woken by it.
     """
 
     def __init__(
@@ -99,10 +106,12 @@ class Lookout:
         store: Store,
         directory: Directory,
         clock: Callable[[], datetime],
-        counted: Callable[[Mapping[str, int]], None],
+        counted: Callable[[Mapping[str, int], int], None],
+        within: timedelta = timedelta(days=1),
     ) -> None:
         self._store, self._directory = store, directory
-        self._clock, self._counted = clock, counted
+        self._clock, self._counted, self._within = clock, counted, within
+        self._unended = 0
         self._at = 0
         self._watchers: tuple[Watcher, ...] = ()
         self._reasons: Counter[str] = Counter()
@@ -117,9 +126,10 @@ class Lookout:
         began, now = time.monotonic(), self._clock()
         if self._at == 0:
             self._watchers = watchers(self._store, self._directory, now)
-            self._reasons, self._found = Counter(), set()
-        found, more = look(self._store, self._watchers, now, at=self._at)
-        for each in found:
+            self._reasons, self._found, self._unended = Counter(), set(), 0
+        found, more = open_items(self._store, at=self._at)
+        self._unended += sum(is_unended(item, now - self._within) for item in found)
+        for each in seen_by_nobody(found, self._watchers, now):
             self._reasons[each.unseen.reason] += 1
             if len(self._found) < REMEMBERED:
                 self._found.add(member_of(each.item))
@@ -131,7 +141,7 @@ class Lookout:
 
     def _tell(self) -> None:
         self._at = 0
-        self._counted(self._reasons)
+        self._counted(self._reasons, self._unended)
         if new := len(self._found - self._told):
             log.warning(
                 "accepted steps are on nobody's list",

@@ -131,6 +131,7 @@ def test_open_steps_are_listed_by_start(
         (["--date", "20011123-20011130", "--modality", "CT"], ["S1", "S4"]),
         (["--station", "CT1", "--modality", "MR"], []),
         (["--date", "today"], []),
+        (["--unended"], ["S2"]),
     ],
 )
 def test_the_list_is_narrowed_as_a_scanner_would(

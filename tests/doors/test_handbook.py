@@ -28,6 +28,7 @@ FINDINGS = (
     "broker why GO-LIVE-1 --aet CT9",  # its exam has begun
     "broker mpps list",  # none to look at
     "broker list --invisible",  # none
+    "broker list --unended",  # as the day of its order is
 )
 """Commands that may end with 1 here, and why."""
 UNITS = {path.name for path in (ROOT / "docs" / "deploy" / "systemd").iterdir()}

@@ -127,6 +127,22 @@ def test_every_command_tells_times_of_the_site_not_of_the_machine(
             assert abs(now - told) < timedelta(hours=1), (words, said)
 
 
+def test_an_exam_that_has_no_end_is_shown_until_a_person_says_how_it_ended(
+    broker: Broker, command: Command
+) -> None:
+    """Its order was due long ago; `keep` does not touch it."""
+    order, uid = new_order(), new_uid()
+    accepted(broker.hl7, orm_o01(order))
+    assert broker.scanner.mpps_start(only(broker, order), uid=uid, now=NOW) == 0x0000
+    until(lambda: "have no end: see `broker list --unended`" in command("status")[1], "the count")
+    assert "have no end: `broker list --unended`" in command("doctor")[1]
+    assert order.accession in command("list", "--unended")[1]
+    code, _, complaint = command("mpps", "close", uid, "--as", "COMPLETED", "--reason", "seen")
+    assert code == 0, complaint
+    assert order.accession not in command("list", "--unended")[1]
+    assert command("list", "--unended", "--invisible")[0] == 2
+
+
 def test_an_order_is_followed_through_all_doors_without_its_patient(
     broker: Broker, ris: Sink, command: Command
 ) -> None:

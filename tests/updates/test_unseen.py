@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from structlog.testing import capture_logs
@@ -44,7 +44,7 @@ def save(store: Store, *records: Order | Patient) -> None:
 def test_each_round_counts_all_and_tells_what_is_new(store: Store, patient: Patient) -> None:
     """Slice by slice, each no more than its share of the time; the log is not filled."""
     rounds: list[Mapping[str, int]] = []
-    lookout = Lookout(store, ONLY_MR, lambda: NOW, lambda reasons: rounds.append(dict(reasons)))
+    lookout = Lookout(store, ONLY_MR, lambda: NOW, lambda reasons, _: rounds.append(dict(reasons)))
     save(store, *(order(number, "CT") for number in range(SLICE + 20)), order(999, "MR"))
 
     def whole_round() -> list[Mapping[str, object]]:
@@ -72,7 +72,7 @@ def test_steps_that_nobody_is_to_get_now_are_not_counted(store: Store, patient: 
     save(store, *(order(number, "CT", status) for number, status in enumerate(over)))
     metrics = UpdatesMetrics()
     with capture_logs() as logged:
-        assert Lookout(store, ONLY_MR, lambda: NOW, metrics.invisible).slice() is None
+        assert Lookout(store, ONLY_MR, lambda: NOW, metrics.open_steps).slice() is None
     assert logged == []
     value = metrics.registry.get_sample_value(
         "broker_updates_invisible_steps", {"reason": "modality"}
@@ -83,5 +83,22 @@ def test_steps_that_nobody_is_to_get_now_are_not_counted(store: Store, patient: 
 def test_where_no_ae_is_known_nothing_is_told(store: Store, patient: Patient) -> None:
     save(store, order(1, "CT"))
     with capture_logs() as logged:
-        assert Lookout(store, Directory(), lambda: NOW, lambda _: None).slice() is None
+        assert Lookout(store, Directory(), lambda: NOW, lambda *_: None).slice() is None
     assert logged == []
+
+
+def test_steps_that_began_long_ago_and_have_no_end_are_counted(
+    store: Store, patient: Patient
+) -> None:
+    running = (order(number, "CT", StepStatus.STARTED) for number in range(SLICE + 3))
+    save(store, *running, order(998, "CT"), order(999, "CT", StepStatus.COMPLETED))
+    metrics = UpdatesMetrics()
+
+    def counted(after: timedelta) -> float | None:
+        lookout = Lookout(store, Directory(), lambda: NOW + after, metrics.open_steps)
+        while lookout.slice() is not None:
+            pass
+        return metrics.registry.get_sample_value("broker_updates_unended_steps")
+
+    assert counted(timedelta(hours=14)) == 0
+    assert counted(timedelta(hours=15)) == SLICE + 3, "a day after their midnight"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from broker.cli.doctor.finding import Finding, fail, ok, warn
-from broker.cli.status import invisible
+from broker.cli.status import INVISIBLE, UNENDED, told
 from broker.console.health import SILENT_S, Counts, Health
 from broker.mapping.checking import check
 from broker.mapping.text.nodes import Node
@@ -219,7 +219,8 @@ def of_work(counts: Counts, health: Health) -> Iterator[Finding]:
         (counts.refused, "messages could not be applied", "see `broker dead`"),
         (counts.dead_letters, "messages were refused by a destination", "see `broker dead`"),
         (counts.exceptions, "exams are to be looked at", "see `broker mpps list`"),
-        (invisible(health), "steps are on no known AE's list", "see `broker list --invisible`"),
+        (told(health, INVISIBLE), "steps are on no known AE's list", "`broker list --invisible`"),
+        (told(health, UNENDED), "steps began long ago and have no end", "`broker list --unended`"),
     ):
         yield warn("work", f"{count} {fact}", remedy) if count else ok("work", f"no {fact}")
 

@@ -1,4 +1,10 @@
-"""The command line: one thin file per group of verbs; what a verb needs is imported as it runs."""
+"""The command line. `program.py` names the verbs: each has a file, or a folder with its `group.py`.
+
+All other files are what several verbs share: options (`configuration`, `mappings`, `selecting`,
+`spreading`), the store (`opening`), what is read for a person (`looking`, `tracing`, `asking`,
+`letters`, `corpus`), how it is told (`printing`, `rows`, `outline`, `bars`), and what a person does
+(`by_hand`, `deciding`, `auditing`). What a verb needs is imported as it runs.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import cache

@@ -9,11 +9,11 @@ import typer
 
 from broker.cli import auditing, by_hand, waiting
 from broker.cli.configuration import ConfigOption, load_settings
+from broker.cli.dead.showing import content_of
 from broker.cli.login import who
 from broker.cli.opening import opened
 from broker.cli.outline import printable
 from broker.cli.printing import NEGATIVE, AsJson, print_json
-from broker.cli.showing_dead import content_of
 
 if TYPE_CHECKING:
     from broker.settings import Settings

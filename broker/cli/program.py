@@ -11,7 +11,6 @@ from broker.cli import (
     backup,
     config,
     conformance,
-    dead,
     demo,
     downtime,
     find,
@@ -33,6 +32,7 @@ from broker.cli import (
     why,
 )
 from broker.cli.bench import group as bench
+from broker.cli.dead import group as dead
 from broker.cli.doctor import group as doctor
 from broker.cli.map import group as map
 

@@ -71,6 +71,12 @@ def test_no_file_knows_the_machine_it_was_written_on():
         assert not pattern.search(path.read_bytes()), path
 
 
+def test_every_room_is_a_package():
+    """The contracts about imports do not see a folder without `__init__.py`."""
+    rooms = {path.parent for path in (TOP / "broker").rglob("*.py")}
+    assert [room for room in sorted(rooms) if not (room / "__init__.py").is_file()] == []
+
+
 def test_the_compose_file_is_one():
     checker = Path(sys.executable).with_name("check-jsonschema")
     checked = run(checker, "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")

@@ -122,7 +122,7 @@ def _put_back(
 
 
 def _by_mailbox(letters: Iterable[Letter]) -> Iterator[tuple[tuple[str, str], list[Letter]]]:
-    from broker.cli.undelivered import arose
+    from broker.cli.dead.undelivered import arose
 
     in_turn = sorted(letters, key=lambda each: (each.to, each.box, *arose(each)))
     for place, each in groupby(in_turn, key=lambda letter: (letter.to, letter.box)):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from broker.cli import log
+from broker.cli.dead.undelivered import without_patient
 from broker.cli.outline import printable
 from broker.cli.printing import print_json
 from broker.cli.rows import print_rows
-from broker.cli.undelivered import without_patient
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""`broker dead`: what could not be applied or delivered, by cause, and what to do about it."""
+"""The verbs of `broker dead`, and which of them is for a message, which for a dead letter."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import auditing, log, replay, sending_again, showing_dead
+from broker.cli import auditing, log, replay
 from broker.cli.configuration import ConfigOption, load_settings
+from broker.cli.dead import sending_again
+from broker.cli.dead import showing as showing_dead
+from broker.cli.dead.undelivered import OVERTAKEN, undelivered
+from broker.cli.dead.undelivered import grouped as refusals
 from broker.cli.letters import Group, Letter, grouped, in_turn, letters
 from broker.cli.opening import opened
 from broker.cli.outline import moment, printable
 from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import print_rows
-from broker.cli.undelivered import OVERTAKEN, undelivered
-from broker.cli.undelivered import grouped as refusals
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

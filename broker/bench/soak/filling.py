@@ -19,6 +19,9 @@ STATIONS = 8
 """Of a list each: none is as long as the most answers that a query may have."""
 DIFFERENT = 8_000
 """Queries of which each is another one: what they are matched by is more than a door may keep."""
+MORE = "PatientComments"
+"""Wanted back beside the keys of a list, so that these answers are kept beside those of the lists:
+together they too are more than a door may keep."""
 
 
 def fill(hl7: tuple[str, int], dicom: tuple[str, int], count: int, *, now: datetime) -> None:
@@ -31,7 +34,7 @@ def fill(hl7: tuple[str, int], dicom: tuple[str, int], count: int, *, now: datet
             if not count // STATIONS <= found <= count // STATIONS + 1:
                 raise MeasurementFailed(f"the list of {station} has {found} entries")
         for number in range(1, 1 + min(count, DIFFERENT)):
-            association.answers(asked({"AccessionNumber": f"ACC{number}"}))
+            association.answers(asked({"AccessionNumber": f"ACC{number}", MORE: ""}))
         association.release()
 
 

@@ -26,7 +26,10 @@ class Unreachable(Exception):
 
 def parse_address(text: str) -> Address:
     """Read HOST:PORT; raises ValueError with the expected form."""
+    from broker.settings.values import judge_host  # pydantic takes its time, and help is quick
+
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"'{text}' is not an address; write HOST:PORT, e.g. 127.0.0.1:2575")
+    judge_host(host.strip("[]"))
     return Address(host.strip("[]"), int(port))

@@ -159,13 +159,17 @@ class Scanner:
         for each in (sop_class, *self.manner.beside):
             ae.add_requested_context(each, list(self.manner.syntaxes))
         connected = threading.Event()
-        association = ae.associate(
-            self.to.host,
-            self.to.port,
-            ae_title=self.called,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _opened, [connected])],
-            tls_args=self.secure.of(self.to) if self.secure else None,
-        )
+        try:
+            association = ae.associate(
+                self.to.host,
+                self.to.port,
+                ae_title=self.called,
+                evt_handlers=[(evt.EVT_CONN_OPEN, _opened, [connected])],
+                tls_args=self.secure.of(self.to) if self.secure else None,
+            )
+        except socket.gaierror as unknown:  # pynetdicom looks names up before it connects
+            fact = f"{unknown.strerror or unknown}".lower()
+            raise self._unreachable(f"cannot connect ({fact})") from unknown
         try:
             if not association.is_established:
                 raise self._refused(association, connected=connected.is_set())

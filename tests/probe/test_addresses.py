@@ -24,3 +24,9 @@ def test_an_address_reads_and_prints_alike(text: str, address: Address) -> None:
 def test_what_is_no_address_says_how_one_looks(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_address(text)
+
+
+@pytest.mark.parametrize("text", ["a b:104", "10.1.2.300:104", f"{'h' * 64}:104", "tcp://h:104"])
+def test_what_is_no_host_says_how_one_looks(text: str) -> None:
+    with pytest.raises(ValueError, match="the host is a name as"):
+        parse_address(text)

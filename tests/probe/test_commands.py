@@ -90,6 +90,14 @@ def test_echo_ends_with_0_or_69(peer: Any, nobody: str) -> None:
     assert probe("echo", "--to", nobody, "--deadline", "2").exit_code == 69
 
 
+@pytest.mark.parametrize("verb", ["echo", "find"])
+def test_a_host_that_nobody_knows_is_69_with_the_reason(verb: str) -> None:
+    result = probe(verb, "--to", "[fe80::1%nowhere]:104")  # asks no server of names
+    assert result.exit_code == 69
+    assert "cannot connect (" in result.output
+    assert "check host, port" in result.output
+
+
 def test_find_prints_a_line_per_item(peer: Any) -> None:
     result = probe("find", "--to", peer.address, "--modality", "CT", "--date", "today")
     assert result.exit_code == 0, result.output

@@ -2,5 +2,5 @@
 
 `call` is what may be asked, `executors` ask it, `commit` is the one way to write, `reads` what is
 read for it. `server` is our own Redis; `external`, `sentinels` and `clients` are for one of others.
-A script in Lua is named after what it does; the file that sends it says why it is one.
+`scripts` run within Redis, each whole; `call.script` reads them.
 """

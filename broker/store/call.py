@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Generic, TypeVar
 
 from broker.store.keys import PREFIX
@@ -48,16 +49,19 @@ class Call(Generic[T]):
 
 @cache
 def script(name: str) -> Script:
-    """Read a Lua script that lies in this room."""
-    text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    """Read a Lua script of this room."""
+    text = _scripts().joinpath(f"{name}.lua").read_text(encoding="utf-8")
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def read_scripts() -> None:
     """Read all scripts now: a process that lasts must not meet those of a later version."""
-    for file in files(__package__).iterdir():
-        if file.name.endswith(".lua"):
-            script(file.name.removesuffix(".lua"))
+    for file in _scripts().iterdir():
+        script(file.name.removesuffix(".lua"))
+
+
+def _scripts() -> Traversable:
+    return files(__package__) / "scripts"
 
 
 def text(reply: Any) -> str:

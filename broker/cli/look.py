@@ -64,12 +64,16 @@ def list_steps(
             rows = [*open_steps(store, station_ae=station, dates=dates, modality=modality)]
     named = [(row["patient_id"], row["accession"]) for row in rows]
     auditing.of_reading(settings, "list", named)
+    _tell(rows, f"{aet} gets no step" if aet else "no such step", as_json=as_json)
+
+
+def _tell(rows: list[dict[str, Any]], none: str, *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     elif rows:
         print_rows(rows)
     else:
-        typer.echo(f"{aet} gets no step" if aet else "no such step", err=True)
+        typer.echo(none, err=True)
     if not rows:
         raise typer.Exit(NEGATIVE)
 

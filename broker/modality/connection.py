@@ -107,6 +107,7 @@ class Connection(asyncio.Protocol):
         self._weigh()
         self.closed.set()
         self._reception.left(self)
+        self._let_go()
 
     # What the server calls
 
@@ -191,6 +192,7 @@ class Connection(asyncio.Protocol):
         self._serving.next()
         self._weigh()
         self._watch(progress=True)
+        self._let_go()
 
     def _ended(self, outcome: str, **facts: object) -> None:
         """The association is over; the first outcome counts and is the one line in the log."""
@@ -229,6 +231,15 @@ class Connection(asyncio.Protocol):
         if self._association is not None:
             labels["called"] = self._association.called
         return labels | {name: str(fact) for name, fact in facts.items()}
+
+    def _let_go(self) -> None:
+        """Once it is over, cut the circles with our parts: memory is free now, not rounds later.
+
+        Scanners that associate for each list leave thousands of connections an hour.
+        """
+        if self.closed.is_set() and not self.busy:
+            self._transport = None
+            del self._acceptor, self._serving, self._sending, self._deadline
 
     # Limits
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
@@ -13,6 +12,7 @@ import uvloop
 
 from broker.audit.trail import Silence, Trail, kept
 from broker.dicom.negotiation import MPPS_RETRIEVE, Policy
+from broker.memory import settle, tidy
 from broker.modality.admission import Admission
 from broker.modality.assumed import Assumed
 from broker.modality.auditing import alarmed_by, reported_to, told_to
@@ -41,8 +41,6 @@ from broker.worklist import canary
 
 VERIFICATION = "1.2.840.10008.1.1"
 GRACE_S = 10.0
-YOUNG_OBJECTS = 10_000
-"""New objects between two rounds of the garbage collector: a list makes some ten for an answer."""
 SERVED = (
     (VERIFICATION, "C-ECHO"),
     (MODALITY_WORKLIST, "C-FIND"),
@@ -93,13 +91,14 @@ async def _serve(
     )
     await store.run(reads.writable())
     ready(await _listening(settings, server, metrics))
-    _collect_seldom()
+    settle()
     await _until(
         stop,
         server,
         publish_forever(store, metrics.registry, name),
         current.follow(store, _swapping(store, metrics, name)),
         sightings.flush_forever(),
+        tidy(),
         overdue_of(settings, store, recording, metrics).forever(),
         Assumed(store, recording.clock, settings.mpps.done_after).forever(),
     )
@@ -115,15 +114,6 @@ async def _until(stop: asyncio.Event, server: Server, *beside: Coroutine[Any, An
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _collect_seldom() -> None:
-    """Look for garbage seldom, and never in what is loaded.
-
-    A round over all of it holds every scanner up as long as a list of a thousand answers does.
-    """
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _told_to_stop() -> asyncio.Event:

@@ -14,13 +14,13 @@ from broker.audit.events import Alarm
 from broker.audit.trail import Silence, Trail, kept
 from broker.hl7.framing import Lost
 from broker.hl7.refusal import Refusal
+from broker.memory import settle, tidy
 from broker.orders.admission import Admission
 from broker.orders.answering import Answering, Heard, heard_by_nobody
 from broker.orders.auditing import heard_by
 from broker.orders.intake import Intake
 from broker.orders.limits import Limits, Peer
 from broker.orders.listener import Listener
-from broker.orders.memory import settle, tidy
 from broker.orders.metrics import OrdersMetrics
 from broker.rollout.current import Current
 from broker.settings import Address, Hl7Limits, Settings

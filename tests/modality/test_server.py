@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association as Requestor
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 
+from broker.dicom.association import Acceptor
 from broker.dicom.encoding import encode
 from broker.dicom.negotiation import (
     MODALITY_PERFORMED_PROCEDURE_STEP,
@@ -32,7 +34,11 @@ from broker.dicom.negotiation import (
     Services,
 )
 from broker.modality.admission import Admission
+from broker.modality.connection import Connection
+from broker.modality.deadline import Deadline
 from broker.modality.reception import NEGOTIATED_BYTES, Limits, Reception, observe_nothing
+from broker.modality.sending import Sending
+from broker.modality.serving import Serving
 from broker.worklist.directory import Directory, Entry
 from broker.worklist.rules import Rules
 from tests.dicom.requestor import (
@@ -515,3 +521,21 @@ def test_what_was_agreed_on_is_kept_within_its_bound() -> None:
         assert request.calling_ae == f"CT{number}"
         assert agreement.answer[26:42] == title
     assert 0 < reception.negotiated.held_bytes <= NEGOTIATED_BYTES
+
+
+def test_a_connection_that_has_ended_is_free_memory_without_the_garbage_collector(
+    opened: Opener,
+) -> None:
+    door = opened(answers=3)
+    gc.collect()
+    gc.disable()
+    try:
+        with scanner(door) as requestor:
+            assert list(requestor.send_c_find(query(PatientID="*"), MODALITY_WORKLIST))
+        associated(door).close()
+        door.connect(b"no DICOM at all").close()
+        wait_until(lambda: not door.connections)
+        parts = Connection, Acceptor, Serving, Sending, Deadline
+        wait_until(lambda: not [one for one in gc.get_objects() if isinstance(one, parts)])
+    finally:
+        gc.enable()

@@ -23,7 +23,7 @@ print(*(name for name, module in sys.modules.items() if module))
 """
 GROWN = """
 import os
-from broker.orders import memory
+from broker import memory
 kept, large = [], []
 for n in range(40_000):
     large.append(bytes(1_000))

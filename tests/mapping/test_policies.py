@@ -272,3 +272,52 @@ def test_an_example_reads_nothing_but_files_beside_its_mapping(
         [complaint] = check(folder)
         assert complaint.fact == f"'{name}' cannot be read: {fact}"
         assert complaint.line == SITE.count("\n") + 2
+
+
+@pytest.mark.parametrize(
+    ("missing", "segments", "told"),
+    [
+        (
+            "PatientName",
+            ("PV1|1", ORC, OBR),
+            "AE 101 PID^1^5: PatientName is missing: there is no PID segment - fill the field, or ",
+        ),
+        (
+            "RequestedProcedureDescription",
+            (PID, ORC, OBR.replace("CT1^CT HEAD", "")),
+            "AE 101 OBR^1^4: RequestedProcedureDescription is missing - fill OBR-44 or OBR-4, or ",
+        ),
+        (
+            "RequestedProcedureDescription",
+            (PID, ORC),
+            "AE 101 OBR^1^4: RequestedProcedureDescription is missing: there is no OBR segment",
+        ),
+    ],
+)
+def test_what_is_missing_is_told_with_every_field_that_would_do(
+    written: Written, tried: Tried, missing: str, segments: tuple[str, ...], told: str
+) -> None:
+    site = SITE.replace("Name: PID-5 | person", "Name: {from: PID-5 | person, required: schedule}")
+    wide = "Description: {from: OBR-44.2 ?? OBR-4.2, required: schedule}\n  RequestedProcedureID"
+    site = site.replace("Description: OBR-4.2\n  RequestedProcedureID", wide)
+    trial = tried("\n".join(segments), of=load(written(site)))
+    assert trial.refusal is not None
+    assert str(trial.refusal).startswith(told)
+    assert f"or give {missing} a default in the mapping" in str(trial.refusal)
+
+
+@pytest.mark.parametrize(
+    ("segments", "told"),
+    [
+        ((PID, OBR), "ORC^1^1: there is no ORC segment, and so no code that says what to do"),
+        ((PID, "ORC||PLACER-1", OBR), "ORC^1^1: no code says what to do: the field is empty"),
+        ((PID, "ORC|ZZ|PLACER-1", OBR), "ORC^1^1: no line of the actions table is for this code"),
+    ],
+)
+def test_an_order_without_a_control_code_is_told_from_one_with_an_unknown_code(
+    written: Written, tried: Tried, segments: tuple[str, ...], told: str
+) -> None:
+    folder = given(written, "otherwise: update", "otherwise: refuse")
+    trial = tried("\n".join(segments), of=load(folder))
+    assert trial.refusal is not None
+    assert told in str(trial.refusal)

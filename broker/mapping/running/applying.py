@@ -167,6 +167,10 @@ def _not_understood(inbound: Inbound, line: ActionLine, evaluation: Evaluation) 
     fact, remedy = "no line of the actions table is for this code", ""
     if line.note:
         fact, remedy = "the actions table refuses this code", line.note
+    if segment is None:
+        fact = f"there is no {origin.segment} segment, and so no code that says what to do"
+    elif not segment.field(origin.field).strip():
+        fact = "no code says what to do: the field is empty"
     return Refusal(
         fact,
         code="201" if line.note and not by_control else "103",

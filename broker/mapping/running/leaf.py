@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, Final
@@ -46,6 +46,9 @@ PLAIN_TEXT = frozenset(
         "UniversalEntityID",
     }
 )
+MOST_NAMED = 4
+"""Fields that a refusal names as those which would do."""
+
 Place = tuple[str, int]
 """Segment and field; 0 is any segment of that name, wherever its fields are looked for."""
 
@@ -312,18 +315,26 @@ class Leaf:
         return None
 
     def _missing(self, evaluation: Evaluation) -> Refusal:
-        present = ((each, segment_of(evaluation, each)) for each in self.places)
-        where = next(((each, segment) for each, segment in present if segment is not None), None)
-        origin = where[0] if where else self.places[0] if self.places else None
-        location = None
-        if origin is not None:
-            sequence = where[1].sequence if where else 1
-            location = Location(origin.segment, sequence, origin.field)
+        """Name a field that the sender has room for, and every other that would do."""
+        present = [
+            (each, segment)
+            for each in self.places
+            if (segment := segment_of(evaluation, each)) is not None
+        ]
+        fact, location = f"{self.keyword} is missing", None
+        if present:
+            holding = (pair for pair in present if pair[0].field < len(pair[1].fields()))
+            origin, segment = next(holding, present[0])
+            location = Location(origin.segment, segment.sequence, origin.field)
+        elif self.places:
+            location = Location(self.places[-1].segment, 1, self.places[-1].field)
+            fact += f": there is no {_any_of(each.segment for each in self.places)} segment"
+        would_do = [each for each, _ in present] or self.places
         return Refusal(
-            f"{self.keyword} is missing",
+            fact,
             code="101",
             location=location,
-            remedy=f"fill the field, or give {self.keyword} a default in the mapping",
+            remedy=_filling(would_do, self.keyword),
             rule=near(self.place),
         )
 
@@ -391,6 +402,16 @@ def _fitted_item(evaluation: Evaluation, item: Attributes) -> Attributes:
 def _refuses(evaluation: Evaluation, unfit: Unfit) -> bool:
     lenient = evaluation.watch is not None and evaluation.watch.lenient
     return evaluation.strict or (unfit.narrows and not lenient)
+
+
+def _filling(places: Sequence[Origin], keyword: str) -> str:
+    fields = list(dict.fromkeys(f"{each.segment}-{each.field}" for each in places))
+    where = _any_of(fields) if 1 < len(fields) <= MOST_NAMED else "the field"
+    return f"fill {where}, or give {keyword} a default in the mapping"
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(names))
 
 
 def segment_of(evaluation: Evaluation, origin: Origin) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from broker.modality.sightings import Told
     from broker.settings import Settings
     from broker.store.executors import Store
+    from broker.store.sightings import AskedOnce
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 STRANGER: Final = (
@@ -30,6 +32,7 @@ class Question:
     """One query of an AE. `how` tells people where it is from; `at` is when it was asked (epoch s).
 
     `fuzzy` and `zoned` are what was negotiated for it. `rejected` says why it cannot even ask.
+    `remembered` are the AE's last queries of each kind, read at one moment with the question.
     """
 
     title: str
@@ -41,6 +44,7 @@ class Question:
     zoned: bool = False
     at: float | None = None
     rejected: str = ""
+    remembered: tuple[AskedOnce, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,21 +63,24 @@ def question_of(
 
     An alias, or a title in other letters, is the AE that it means to the door.
     """
+    from broker.store import sightings
+
     known = settings.dicom.directory().profile(called.strip()).title
-    question = _question_of(store, known or called.strip(), file, keys)
+    title = known or called.strip()
+    remembered = tuple(store.run(sightings.last_asked(title)))
+    question = replace(_question_of(remembered, title, file, keys), remembered=remembered)
     if known or settings.dicom.unknown_ae == "accept":
         return question
     return replace(question, rejected=STRANGER)
 
 
-def _question_of(store: Store, title: str, file: Path | None, keys: dict[str, str]) -> Question:
-    from broker.store import sightings
-
+def _question_of(
+    remembered: Sequence[AskedOnce], title: str, file: Path | None, keys: dict[str, str]
+) -> Question:
     if file is not None:
         return Question(title, _read(file), f"as asked by {file.name}")
     if keys:
         return Question(title, _encoded(keys), "as asked by the options")
-    remembered = store.run(sightings.last_asked(title))
     if not remembered:
         return Question(title, _encoded({}), "as asked for everything: it has not asked lately")
     last = remembered[0]

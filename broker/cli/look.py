@@ -162,7 +162,8 @@ def show(
     elif found:
         typer.echo("\n\n".join("\n".join(outline(order, settings.timezone)) for order in found))
     else:
-        typer.echo(f"no order has the accession number {accession}", err=True)
+        remedy = f"see `broker trace {accession}` for what came of it"
+        typer.echo(f"no order has the accession number {accession}; {remedy}", err=True)
     if not found:
         raise typer.Exit(NEGATIVE)
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from broker.store import dead, outbox, reads, sightings
+from broker.store import dead, keys, outbox, reads, sightings
 from broker.store.executors import Store
 from broker.store.indexes import STEP_MARK, member_of
 from broker.worklist.attributes import START_DATE, START_TIME, STEPS
 from broker.worklist.canary import is_canary
 from broker.worklist.changes import text_of
 from broker.worklist.finding import Identifier, Known, Wanted
-from broker.worklist.mpps import SERIES, series_of
+from broker.worklist.mpps import SERIES, Performed, series_of
 from broker.worklist.query.matching import Query
 from broker.worklist.query.narrowing import Narrowing, narrow
 from broker.worklist.records import OPEN, Item, Order, Patient, Step, items
 
 MARK = STEP_MARK.encode()
+MOST_EXAMS = 500
+A_MINUTE = 60.0
+"""So much may our clock be behind that of the process which noted an exam."""
 
 
 def open_steps(store: Store, *, station_ae: str, dates: str, modality: str) -> list[dict[str, str]]:
@@ -83,6 +87,17 @@ def known_of(store: Store, accession: str) -> Known:
     keys = (accession,) if "|" in accession else ()
     numbers = () if keys else (Identifier("accession", accession),)
     return store.run(reads.lookup(Wanted(keys, (), numbers, False))).known
+
+
+def exams_to_look_at(store: Store) -> list[Performed]:
+    """Give the exams that a person should look at, oldest first. Raises StoreUnavailable."""
+    return exams_by(store, keys.EXCEPTIONS)
+
+
+def exams_by(store: Store, index: str) -> list[Performed]:
+    """Give the exams of an index by time, the oldest ones. Raises StoreUnavailable."""
+    uids = store.run(reads.due(index, before=time.time() + A_MINUTE, limit=MOST_EXAMS))
+    return [exam for uid in uids if (exam := store.run(reads.mpps(uid))[0])]
 
 
 def _items(known: Known) -> Iterator[Item]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +18,7 @@ from broker.cli.outline import outline_of_exam, printable
 from broker.cli.printing import NEGATIVE, AsJson, print_json
 from broker.cli.rows import Row, print_rows
 from broker.cli.spreading import spread
+from broker.worklist.changes import text_of
 
 if TYPE_CHECKING:
     from broker.modality.by_hand import Decide, Done
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from broker.worklist.mpps import Performed
 
 app = typer.Typer(no_args_is_help=True, help="Performed procedure steps (MPPS) to look at.")
-MOST = 500
 Uid = Annotated[str, typer.Argument(metavar="MPPS", help="SOP Instance UID.")]
 
 
@@ -56,13 +56,13 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List the exams that a person should look at, oldest first, no patient data; 1 if none."""
-    from broker.store import keys, reads
+    from broker.cli.looking import exams_by
+    from broker.store import keys
 
     settings = load_settings(config)
     index = keys.MPPS_BY_TIME if every else keys.EXCEPTIONS
     with opened(settings) as store:
-        uids = store.run(reads.due(index, before=datetime.now(UTC).timestamp() + 60, limit=MOST))
-        exams = [exam for uid in uids if (exam := store.run(reads.mpps(uid))[0])]
+        exams = exams_by(store, index)
     rows = [_row(exam, settings) for exam in exams]
     if as_json:
         print_json(rows)
@@ -218,6 +218,11 @@ def _print(done: Done, *, as_json: bool, would: bool) -> None:
 
 
 def _row(exam: Performed, settings: Settings) -> Row:
+    """What tells one exam from another; `accession` is what its scanner named, right or wrong."""
+    from broker.worklist.mpps import SCHEDULED_ITEMS
+
+    items = exam.attributes.get(SCHEDULED_ITEMS) or ()
+    named = dict.fromkeys(text_of(item, "AccessionNumber").strip() for item in items)
     began = datetime.fromtimestamp(exam.began, settings.timezone)
     return {
         "mpps": exam.sop_instance_uid,
@@ -225,6 +230,7 @@ def _row(exam: Performed, settings: Settings) -> Row:
         "station": exam.station,
         "modality": str(exam.attributes.get("Modality", "")),
         "status": exam.status,
+        "accession": ", ".join(filter(None, named)),
         "orders": ", ".join(reference.order for reference in exam.references),
         "to_look_at": "; ".join(exam.exceptions),
     }

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from broker.cli.looking import known_of, received
+from broker.cli.looking import exams_to_look_at, known_of, received
 from broker.store import archive, dead, destinations, outbox, reads, recall, sent
 from broker.store.archive import Archived
 from broker.store.dead import Letter
 from broker.store.executors import Store
 from broker.store.recall import Entry, Selection
-from broker.worklist.finding import Known
+from broker.worklist.finding import Identifier, Known
 from broker.worklist.mpps import CREATE, IN_PROGRESS, SET, Performed
+from broker.worklist.reconciling import leads
 from broker.worklist.records import Order
 
 
@@ -46,7 +47,7 @@ def traced(store: Store, accession: str, names: Sequence[str]) -> Trace:
     `names` are the destinations. Reads the whole archive. Raises StoreUnavailable.
     """
     known = known_of(store, accession)
-    exams = _exams(store, known)
+    exams = _exams(store, known, accession)
     boxes = _boxes(known, exams)
     found = [
         *_came(store, accession, known, exams),
@@ -58,15 +59,19 @@ def traced(store: Store, accession: str, names: Sequence[str]) -> Trace:
     return Trace(tuple(sorted(known.orders)), tuple(sorted(found, key=lambda each: each.at)))
 
 
-def _exams(store: Store, known: Known) -> list[Performed]:
-    uids = (
+def _exams(store: Store, known: Known, accession: str) -> list[Performed]:
+    """Exams of its steps, and those to look at whose scanner named its accession number."""
+    uids = [
         uid
         for order in known.orders.values()
         for _, step in order.steps()
         for uid in step.performed
-    )
+    ]
     found = (store.run(reads.mpps(uid))[0] for uid in dict.fromkeys(uids))
-    return [exam for exam in found if exam]
+    named = Identifier("accession", accession.rpartition("|")[2])
+    lost = (exam for exam in exams_to_look_at(store) if named in leads(exam.attributes))
+    ours = {exam.sop_instance_uid: exam for exam in (*found, *lost) if exam}
+    return list(ours.values())
 
 
 def _boxes(known: Known, exams: Iterable[Performed]) -> list[str]:
@@ -132,9 +137,11 @@ def _seen(store: Store, order: Order) -> Iterator[Moment]:
 def _performed(exam: Performed) -> Iterator[Moment]:
     """Its first and its last request; those between leave only what they said."""
     uid, first = exam.sop_instance_uid, exam.began or exam.changed
-    yield Moment(first, "modality", exam.station, CREATE, f"0000, {IN_PROGRESS}", uid)
-    if exam.changed > first:
-        odd = "".join(f"; {each}" for each in exam.exceptions)
+    odd = "".join(f"; {each}" for each in exam.exceptions)
+    ended = exam.changed > first
+    began = f"0000, {IN_PROGRESS}{'' if ended else odd}"
+    yield Moment(first, "modality", exam.station, CREATE, began, uid)
+    if ended:
         yield Moment(exam.changed, "modality", exam.station, SET, f"0000, {exam.status}{odd}", uid)
 
 

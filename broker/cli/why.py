@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from broker.settings import Settings
-    from broker.store.executors import Store
     from broker.store.sightings import AskedOnce
+    from broker.worklist.query.explaining import Verdict
     from broker.worklist.records import Item
+
+
+PERIOD = re.compile(r"(\d{8})-(\d{8})")
 
 
 def register(program: typer.Typer) -> None:
@@ -48,12 +52,10 @@ def why(
     with opened(settings) as store:
         items = items_of(store, accession)
         if not items:
-            remedy = f"see `broker log --accession {accession}` for what came of it"
+            remedy = f"see `broker trace {accession}` for what came of it"
             typer.echo(f"no order has the accession number {accession}; {remedy}", err=True)
             raise typer.Exit(NEGATIVE)
-        found = explained(
-            store, settings, asking.question_of(store, settings, aet, query, {}), items
-        )
+        found = explained(settings, asking.question_of(store, settings, aet, query, {}), items)
     auditing.of_orders(settings, "R", f"why, for {aet}", (item.order for item in items[:1]))
     if as_json:
         print_json(found)
@@ -64,17 +66,14 @@ def why(
 
 
 def explained(
-    store: Store, settings: Settings, question: asking.Question, items: Sequence[Item]
+    settings: Settings, question: asking.Question, items: Sequence[Item]
 ) -> dict[str, Any]:
     """Give the query, what the door answers it now, and the reasons of each step.
 
     Raises StoreUnavailable.
     """
-    from broker.store import sightings
-
     got = asking.put(settings, question)
-    remembered = store.run(sightings.last_asked(question.title))
-    asked = remembered[0] if question.at is not None else None
+    asked = question.remembered[0] if question.at is not None else None
     today = datetime.now(settings.timezone).date()
     return {
         "aet": question.title,
@@ -82,15 +81,24 @@ def explained(
         "query": {
             "how": question.how,
             "at": question.at,
-            "status": f"{asked.status if asked else got.told.status:04X}",
-            "answers": len(asked.answered) if asked else len(got.told.answered),
-            "comment": got.comment,
+            **_result(question, got, asked),
         },
         "steps": [
             _unasked(step, question.rejected)
-            for step in (_step(item, got, asked, remembered, today) for item in items)
+            for step in (_step(item, got, asked, question.remembered, today) for item in items)
         ],
     }
+
+
+def _result(question: asking.Question, got: asking.Got, asked: AskedOnce | None) -> dict[str, Any]:
+    """Give what it got, or gets now; an AE whose associations are rejected is answered nothing."""
+    if asked is not None:
+        status, answered = asked.status, len(asked.answered)
+    elif question.rejected:
+        return {"status": "", "answers": 0, "comment": question.rejected}
+    else:
+        status, answered = got.told.status, len(got.told.answered)
+    return {"status": f"{status:04X}", "answers": answered, "comment": got.comment}
 
 
 def _unasked(step: dict[str, Any], rejected: str) -> dict[str, Any]:
@@ -117,9 +125,7 @@ def _step(
     keys = verdicts(query, item.attributes) if query else ()
     now = _place(member, [unversioned(each) for each in got.told.answered])
     returned = next((_returned(member, once) for once in remembered if member in once.answered), {})
-    reasons = [
-        f"{k.keyword}: asked {k.asked}, has {k.held or 'nothing'}" for k in keys if not k.matches
-    ]
+    reasons = [_compared(key) for key in keys if not key.matches]
     reasons += [f"hidden by the rule '{hidden.rule}': {hidden}"] if hidden else []
     if not now and not reasons:
         reasons = [_otherwise(item, got)]
@@ -131,10 +137,29 @@ def _step(
         "on_list": by_it or (asked is None and bool(now)),
         "returned": returned or None,
         "now": now or None,
-        "keys": [key._asdict() for key in keys],
+        "keys": [{**key._asdict(), "text": _compared(key)} for key in keys],
         "hidden": {**hidden._asdict(), "text": str(hidden)} if hidden else None,
         "reasons": reasons,
     }
+
+
+def _compared(key: Verdict) -> str:
+    """What a key asks and the step has; a difference that is easily overlooked is named."""
+    said = f"{key.keyword}: asked {key.asked}, has {key.held or 'nothing'}"
+    return said if key.matches else f"{said}{_slip(key)}"
+
+
+def _slip(key: Verdict) -> str:
+    from broker.worklist.form import is_in_capitals
+
+    days = PERIOD.fullmatch(key.asked)
+    if days and days[1] > days[2]:
+        return " (the period ends before it begins)"
+    held = key.held.split("\\")
+    if key.asked in held or key.asked.upper() not in map(str.upper, held):
+        return ""
+    remedy = "; `upper_keys` of its AE reads it so" if is_in_capitals(key.keyword) else ""
+    return f" (only small letters for capitals{remedy})"
 
 
 def _returned(member: bytes, once: AskedOnce) -> dict[str, Any]:
@@ -167,12 +192,13 @@ def _lines(found: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
     at = f" at {moment(query['at'], zone)}" if query["at"] else ""
     known = "" if found["in_directory"] else ", which dicom.aes does not name"
     got = f"{query['status']}, {query['answers']} answer{'' if query['answers'] == 1 else 's'}"
+    got = got if query["status"] else "its association is rejected"
     yield f"{found['aet']}{known}, {query['how']}{at}: {got}"
     for step in found["steps"]:
         yield f"step {step['step']} of {step['order']}, {step['status']}: {_verdict(step, zone)}"
         for key in step["keys"]:
             sign = " " if key["matches"] else "!"
-            yield f"  {sign} {key['keyword']}: asked {key['asked']}, has {key['held'] or 'nothing'}"
+            yield f"  {sign} {key['text']}"
         said = len([key for key in step["keys"] if not key["matches"]])
         yield from (f"  ! {reason}" for reason in step["reasons"][said:])
 

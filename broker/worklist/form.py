@@ -33,8 +33,13 @@ def in_capitals(query: Query) -> Query:
     return query.with_keys({k: _upper(k, v) for k, v in query.top.items()}, step)
 
 
+def is_in_capitals(keyword: str) -> bool:
+    """Tell whether a key is an AE title or a code, which `upper_keys` reads in capitals."""
+    return _is(keyword, "AE", "CS")
+
+
 def _upper(keyword: str, key: Any) -> Any:
-    if not _is(keyword, "AE", "CS"):
+    if not is_in_capitals(keyword):
         return key
     return [str(value).upper() for value in key] if isinstance(key, list) else str(key).upper()
 

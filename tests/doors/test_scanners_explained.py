@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from broker.cli import run_command
+from broker.cli import asking, run_command
 from broker.probe.address import Unreachable
 from broker.probe.orders import Order, Step, orm_o01
 from broker.probe.scanner import STEP, QueryFailed, Scanner, new_uid, to_dataset, worklist_keys
 from broker.probe.styles import VERIFICATION, Manner
+from broker.settings import Settings
 from broker.store import keys, sightings
 from tests.doors.actors import CONFIG, Broker, accepted, new_order, until
 from tests.doors.commands import typed
@@ -208,6 +209,48 @@ def test_why_names_each_key_that_does_not_match_with_both_values(broker: Broker,
     assert len(step["reasons"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            {"station_ae": "there"},
+            "asked there, has THERE (only small letters for capitals; `upper",
+        ),
+        ({"accession": "{}"}, "(only small letters for capitals)"),
+        ({"date": "20260318-20260315"}, "(the period ends before it begins)"),
+        ({"station_ae": "THEIR"}, "asked THEIR, has THERE"),
+    ],
+)
+def test_why_names_a_difference_that_is_easily_overlooked(
+    broker: Broker, run: Run, tmp_path: Path, asked: dict[str, str], told: str
+) -> None:
+    order = entry(broker, Step(station_ae="THERE"))
+    keys = {name: value.format(order.accession.lower()) for name, value in asked.items()}
+    query = query_file(tmp_path, **keys)
+    _, found = run("why", order.accession, "--aet", "SLIPS", "--query", query)
+    [reason] = found["steps"][0]["reasons"]
+    assert reason.endswith(told) or f"{told}_keys` of its AE reads it so)" in reason
+
+
+def test_why_reads_the_query_and_its_answer_at_one_moment(
+    broker: Broker, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scanner that asks again meanwhile: its new answer is not told of its former query."""
+    order = entry(broker, Step(station_ae="MOMENT"))
+    ask(broker, "MOMENTS", {"station_ae": "MOMENT"})
+    put = asking.put
+
+    def interrupted(settings: Settings, question: asking.Question) -> asking.Got:
+        began = time.time()
+        scanner(broker, "MOMENTS").find(worklist_keys(accession="SOMETHING-ELSE"))
+        until(lambda: any(q.at >= began for q in broker.store.run(sightings.last_asked("MOMENTS"))))
+        return put(settings, question)
+
+    monkeypatch.setattr(asking, "put", interrupted)
+    code, found = run("why", order.accession, "--aet", "MOMENTS")
+    assert (code, found["query"]["answers"], found["steps"][0]["on_list"]) == (0, 1, True)
+
+
 def test_why_reads_a_period_of_date_and_time_as_one_key(
     broker: Broker, run: Run, tmp_path: Path
 ) -> None:
@@ -305,7 +348,7 @@ def test_why_of_an_unknown_accession_number_or_a_file_that_is_none(
 ) -> None:
     config = ["--config", str(broker.folder / "broker.yaml")]
     assert run_command(["why", "NONE", "--aet", "CT1", *config]) == 1
-    assert "broker log --accession NONE" in capsys.readouterr().err
+    assert "broker trace NONE" in capsys.readouterr().err
     order = entry(broker)
     (tmp_path / "empty.dcm").write_bytes(b"")
     for name in ("missing.dcm", "empty.dcm"):
@@ -356,7 +399,9 @@ def test_an_ae_that_is_rejected_gets_nothing_and_is_told_so(
     strict.write_text(lenient.replace("unknown_ae: accept", "unknown_ae: refuse"), encoding="utf-8")
     config = ["--config", str(strict)]
     assert run_command(["why", order.accession, "--aet", "STRANGER", *config]) == 1
-    assert "! its association is rejected: dicom.aes does not name it" in capsys.readouterr().out
+    head, _, reason, *_ = capsys.readouterr().out.splitlines()
+    assert head.endswith("it has not asked lately: its association is rejected")
+    assert reason.startswith("  ! its association is rejected: dicom.aes does not name it")
     assert run_command(["list", "--aet", "STRANGER", *config]) == 1
     out, err = capsys.readouterr()
     assert (out, "dicom.unknown_ae is refuse" in err) == ("", True)

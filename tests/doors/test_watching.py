@@ -209,6 +209,27 @@ def test_an_order_that_was_refused_is_traced_and_one_that_nobody_sent_is_not(
     assert "nothing is known of the accession number A-NEVER-SENT" in complaint
 
 
+def test_an_exam_of_which_no_order_is_known_is_traced_by_the_number_its_scanner_named(
+    broker: Broker, command: Command
+) -> None:
+    order, stranger = new_order(), new_order()
+    accepted(broker.hl7, orm_o01(order))
+    begun = only(broker, order)
+    uids = {accession: new_uid() for accession in ("TYPED-7", order.accession)}
+    for accession, uid in uids.items():
+        told = {**begun, "AccessionNumber": accession, "StudyInstanceUID": new_uid()}
+        told |= {"PatientID": stranger.patient.patient_id, "PatientName": "ELSE^SOMEBODY"}
+        assert broker.scanner.mpps_start(told, uid=uid, now=NOW) == 0x0000
+        exam = moments(command, accession)[-1]
+        assert (exam["what"], exam["id"]) == ("N-CREATE", uid)
+        assert exam["outcome"] == "0000, IN PROGRESS; no scheduled step found"
+    code, listed, _ = command("mpps", "list", "--json")
+    rows = {row["mpps"]: row["accession"] for row in json.loads(listed)}
+    assert code == 0
+    assert {uid: rows[uid] for uid in uids.values()} == {u: a for a, u in uids.items()}
+    assert "see `broker trace TYPED-7`" in command("show", "TYPED-7")[2]
+
+
 def test_what_was_sent_is_bounded_and_expires(broker: Broker) -> None:
     box = f"T|{new_order().accession}"
     for number in range(sent.AT_MOST + 3):

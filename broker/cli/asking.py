@@ -67,8 +67,8 @@ def question_of(
 
     known = settings.dicom.directory().profile(called.strip()).title
     title = known or called.strip()
-    remembered = tuple(store.run(sightings.last_asked(title)))
-    question = replace(_question_of(remembered, title, file, keys), remembered=remembered)
+    asked = store.run(sightings.last_asked(title))
+    question = replace(_question_of(asked, title, file, keys), remembered=tuple(asked))
     if known or settings.dicom.unknown_ae == "accept":
         return question
     return replace(question, rejected=STRANGER)

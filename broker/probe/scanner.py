@@ -28,6 +28,7 @@ from broker.probe.questions import (
     worklist_keys,
 )
 from broker.probe.secure import Secure
+from broker.probe.stilled import stilled
 from broker.probe.styles import MPPS, VERIFICATION, Manner
 
 __all__ = [
@@ -175,7 +176,7 @@ class Scanner:
                 raise self._refused(association, connected=connected.is_set())
             if not any(c.abstract_syntax == sop_class for c in association.accepted_contexts):
                 raise self._unreachable("accepts no presentation context of ours")
-            yield association
+            yield stilled(association)
         finally:
             _leave(association)
             ae.close()

@@ -33,6 +33,7 @@ from broker.orders.metrics import OrdersMetrics
 from broker.probe.datasets import Attributes, to_dataset, to_values
 from broker.probe.orders import Envelope, Order, Patient, Step, omi_o23, orm_o01
 from broker.probe.questions import ended_step, started_step, worklist_keys
+from broker.probe.stilled import stilled
 from broker.rollout.current import Current
 from broker.rollout.deploying import deploy_bundle
 from broker.settings import Settings
@@ -222,7 +223,7 @@ class Hospital:
         ae = AE(title)
         for uid in (MPPS, RETRIEVE, WORKLIST):
             ae.add_requested_context(uid)
-        association = ae.associate("127.0.0.1", self.ports[door])
+        association = stilled(ae.associate("127.0.0.1", self.ports[door]))
         assert association.is_established
         try:
             yield Modality(title, association)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from broker.modality.door import admission, limits, questions
 from broker.modality.metrics import ModalityMetrics
 from broker.modality.server import Server
 from broker.probe.datasets import to_dataset, to_values
+from broker.probe.stilled import stilled
 from broker.settings import Settings
 from broker.store.executors import AsyncStore, Store
 from broker.store.server import EmbeddedServer, find_server
@@ -148,32 +147,6 @@ class Site:
                 peer.sendall(find_rq(number, identifier=identifier))
                 replies.append(_responses(peer))
         return replies
-
-
-def stilled(association: Requestor) -> Requestor:
-    """The association, whose own thread takes no answer from who asks."""
-    if association.is_established:
-        _Still(association).begun.wait(10)
-    return association
-
-
-class _Still(threading.Event):
-    """Keeps pynetdicom's reactor from taking answers that its own `send_c_find` waits for.
-
-    It says that it is paused a moment before it is, and our answers come faster than that.
-    """
-
-    def __init__(self, association: Requestor) -> None:
-        super().__init__()
-        self.begun = threading.Event()
-        self._association = association
-        association._reactor_checkpoint = self
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.begun.set()
-        while not self._association._kill:
-            time.sleep(0.005)
-        return True
 
 
 @dataclass(frozen=True)

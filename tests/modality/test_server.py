@@ -39,6 +39,7 @@ from broker.modality.deadline import Deadline
 from broker.modality.reception import NEGOTIATED_BYTES, Limits, Reception, observe_nothing
 from broker.modality.sending import Sending
 from broker.modality.serving import Serving
+from broker.probe.stilled import stilled
 from broker.worklist.directory import Directory, Entry
 from broker.worklist.rules import Rules
 from tests.dicom.requestor import (
@@ -74,7 +75,7 @@ def scanner(
         build_context(uid)
         for uid in (VERIFICATION, MODALITY_WORKLIST, MODALITY_PERFORMED_PROCEDURE_STEP)
     ]
-    requestor = ae.associate("127.0.0.1", door.port, **association)
+    requestor = stilled(ae.associate("127.0.0.1", door.port, **association))
     assert requestor.is_established
     yield requestor
     if requestor.is_established:

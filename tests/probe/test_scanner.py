@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from datetime import datetime
 from typing import Any
 
 import pytest
 from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 
 from broker.probe.address import Address, Unreachable
 from broker.probe.scanner import (
@@ -153,3 +157,39 @@ def test_a_rejected_association_says_which_titles_were_used(peer: Any) -> None:
 def test_a_name_that_is_no_keyword_is_refused() -> None:
     with pytest.raises(ValueError, match="AcessionNumber"):
         to_dataset({"AcessionNumber": "1"})
+
+
+def test_an_answer_that_comes_before_pynetdicom_has_paused_is_not_lost(
+    scanner: Scanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread goes on where it said that it is paused, while the asker is held up."""
+
+    class HeldUp(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            passed = super().wait(timeout)
+            time.sleep(0.2)
+            return passed
+
+    usual = Association.__init__
+
+    def held_up(self: Association, ae: AE, mode: str) -> None:
+        usual(self, ae, mode)
+        if mode == "requestor":
+            self._reactor_checkpoint = HeldUp()
+            self._reactor_checkpoint.set()
+
+    sends, echo = DIMSEServiceProvider.send_msg, Association.send_c_echo
+
+    def echo_later(self: Association) -> Any:
+        time.sleep(0.1)  # that thread is on its round
+        return echo(self)
+
+    def sent_slowly(self: DIMSEServiceProvider, *what: Any) -> None:
+        sends(self, *what)
+        if self.assoc.is_requestor:
+            time.sleep(0.5)
+
+    monkeypatch.setattr(Association, "__init__", held_up)
+    monkeypatch.setattr(Association, "send_c_echo", echo_later)
+    monkeypatch.setattr(DIMSEServiceProvider, "send_msg", sent_slowly)
+    assert scanner.echo() == 0x0000

@@ -30,11 +30,11 @@ from broker.modality.metrics import ModalityMetrics
 from broker.probe.orders import orm_o01
 from broker.probe.ris import Sink, listening
 from broker.probe.scanner import new_uid
+from broker.probe.stilled import stilled
 from broker.settings import Settings
 from broker.statements import dicom, ihe
 from broker.store.executors import AsyncStore
 from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, send, until
-from tests.modality.site import stilled
 
 pytestmark = pytest.mark.peer("redis-server")
 

@@ -23,7 +23,7 @@ from broker.store import external, metrics
 from broker.store.keys import PREFIX
 from broker.supervising.doors import ROLES
 from broker.supervising.opening import DRAIN_S
-from tests.doors.actors import Broker, find, until
+from tests.doors.actors import CONFIG, Broker, find, until
 from tests.store.watched import free_port
 
 DEPLOY = Path("docs/deploy").absolute()
@@ -237,6 +237,14 @@ def test_the_health_checks_send_a_message_that_is_answered_and_changes_nothing(b
 
 
 @pytest.mark.peer("redis-server")
+def test_a_container_of_modality_is_well_also_where_only_known_scanners_may_call():
+    strict = CONFIG.replace("dicom: {", "dicom: {unknown_ae: refuse, aes: [{title: CT1}], ")
+    assert strict != CONFIG
+    with Broker(strict).started() as broker:
+        assert checked("modality", broker) == 0
+
+
+@pytest.mark.peer("redis-server")
 def test_a_container_of_updates_is_well_while_each_of_its_processes_is_heard(broker):
     """It listens nowhere, so what its processes leave in the store is asked."""
     broker.start()
@@ -263,9 +271,8 @@ def checked(name: str, broker: Broker) -> int:
         "/etc/worklist-broker/health.hl7": str(DEPLOY / "health.hl7"),
         "127.0.0.1:2575": str(broker.hl7),
         "127.0.0.1:11112": str(broker.dicom),
-        words[-1]: default(words[-1]) if words[-1].startswith("$") else words[-1],
     }
-    line = [here.get(word, word) for word in words[2:]]
+    line = [here.get(word, default(word)) for word in words[2:]]
     if name == "orders":
         line[-1] = str(broker.hl7)
     if name == "updates":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -98,8 +98,13 @@ def assign(
     files = ", ".join(dict.fromkeys(f"{sheet.file}" for sheet, _ in rows))
     auditing.of_mappings(settings, f"unmapped assign: {files}")
     for sheet, row in rows if not as_json else ():
-        typer.echo(printable(f"{sheet.file}: {', '.join(row.values())}"))
+        typer.echo(printable(f"{sheet.file}: {_shown(sheet, row)}"))
     _replay(settings, wanted, as_json=as_json)
+
+
+def _shown(sheet: Sheet, row: Mapping[str, str]) -> str:
+    """A row as the file has it, column by column."""
+    return ", ".join(row.get(column, "") for column in sheet.columns)
 
 
 def replay(as_json: AsJson = False, config: ConfigOption = None) -> None:

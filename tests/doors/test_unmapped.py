@@ -74,7 +74,7 @@ def test_an_unmapped_order_is_accepted_but_on_no_list_till_its_code_is_assigned(
     code, said, wrong = command("assign", "MRTX", "--modality", "MR")
     assert code == 0, wrong
     lines = said.splitlines()
-    assert lines[0].endswith("tables/modalities.csv: MR, MRTX")
+    assert lines[0].endswith("tables/modalities.csv: MRTX, MR")
     assert [line.split()[0] for line in lines[1:3]] == ["applied", "applied"]
     assert lines[3] == f"{order.accession}: MR on the list of CT1"
     assert order.accession in lines[1]

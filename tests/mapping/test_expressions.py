@@ -142,6 +142,7 @@ def test_a_miss_without_a_default_is_absent_and_told_without_the_value() -> None
         ("PID-5 | left(two)", "'left' takes numbers", "", 13),
         ("PID-0", "there is no field 0", "", 4),
         ("PID-5 ??", "a path, a 'text' or a name is missing", "", 8),
+        ("OBR-4-2 | upper", "'-' is not expected here", "write OBR-4.2", 5),
         ("PID-5 'x'", "'x' is not expected here", "", 6),
         ("'open", "a text is not closed", "", 0),
         ("PID-5 | upper | person", "'person' needs a field and must be the first function", "", 16),

@@ -321,3 +321,29 @@ def test_an_order_without_a_control_code_is_told_from_one_with_an_unknown_code(
     trial = tried("\n".join(segments), of=load(folder))
     assert trial.refusal is not None
     assert told in str(trial.refusal)
+
+
+@pytest.mark.parametrize(
+    ("titles", "call", "told"),
+    [
+        ("CT_1/CT_2", "lookup(rooms) | split('/')", []),
+        (
+            "CT_1/A_TITLE_LONGER_THAN_16",
+            "lookup(rooms) | split('/')",
+            ["'A_TITLE_LONGER_THAN_16' of table 'rooms' is not an AE title"],
+        ),
+        (
+            "CT_1\\CT_2",
+            "lookup(rooms)",
+            ["as ScheduledStationAETitle must be — several values in one row: a / between them, "],
+        ),
+    ],
+)
+def test_several_stations_in_one_row_of_a_table_are_judged_one_by_one(
+    written: Written, titles: str, call: str, told: list[str]
+) -> None:
+    site = SITE.replace("{const: CT1}", f"OBR-18 | {call}")
+    site = site.replace("tables:\n", f"tables:\n  rooms: {{ROOM7: '{titles}', ROOM8: CT_3}}\n")
+    found = facts(written(site))
+    assert len(found) == len(told)
+    assert all(said in complaint for said, complaint in zip(told, found, strict=True))

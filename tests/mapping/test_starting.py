@@ -180,3 +180,34 @@ def test_what_is_named_an_accession_is_one_and_no_station(bundle: Bundle) -> Non
     assert "OBR-21" not in station
     assert "ScheduledStationAETitle: OBR-21" not in text
     assert "AccessionNumber: OBR-21" in text
+
+
+def test_a_start_that_the_base_does_not_find_is_asked_for(bundle: Bundle) -> None:
+    """Else the exam would be planned for when the message was sent, and nobody would be told."""
+    visit = "PV1|1|O|||||||||||||||||V1" + "|" * 25 + "20260317093000\rORC"
+    order = ORDER.replace("||^^^20260316100000", "").replace("ORC", visit, 1)
+    text, _ = begun(bundle, (HEADER.format(sender="RIS|NORTH") + order).encode())
+    lines = suggested(text)
+    assert "ScheduledProcedureStepStartDate: WHICH-FIELD-IS-IT" in lines
+    assert "ScheduledProcedureStepStartTime: WHICH-FIELD-IS-IT" in lines
+    said = "The start is not found. It may be in PV1-44 (99999999999999), ZRI-1 (99999999)."
+    assert any(said in line for line in lines)
+    text, _ = begun(bundle, (HEADER.format(sender="RIS|NORTH") + ORDER).encode())
+    assert "StartDate: WHICH-FIELD" not in text
+
+
+@pytest.mark.parametrize(("code", "asked"), [("ROE", True), ("RAD", False), ("CT", False)])
+def test_a_code_of_the_sender_for_a_modality_is_asked_for_and_a_section_is_not(
+    bundle: Bundle, code: str, asked: bool
+) -> None:
+    order = ORDER.replace("|RAD", f"|{code}").replace("|MR|", "||")
+    text, _ = begun(bundle, (HEADER.format(sender="RIS|NORTH") + order).encode())
+    row = "modality: {rows: {ROE: WHICH-MODALITY-IS-IT}} # OBR-24 says ROE, which is in no row"
+    assert (row in suggested(text)) is asked
+
+
+def test_a_sample_that_is_ignored_says_why(bundle: Bundle) -> None:
+    order = ORDER.replace("ORC|NW", "ORC|OK")
+    text, _ = begun(bundle, (HEADER.format(sender="RIS|NORTH") + order).encode())
+    assert "The sample is ignored" in text
+    assert "take it (an answer to an order)." in text

@@ -32,6 +32,7 @@ from broker.mapping.values.functions import TABLE
 from broker.mapping.values.identifying import USUAL_PATTERN, mistake, pattern_mistake, stand_in
 from broker.worklist.attributes import RANKED, ROWS, STEPS
 
+SEVERAL = "several values in one row: a / between them, and | split('/') behind the lookup"
 OPTIONS = frozenset(info.alias or name for name, info in AttributeRule.model_fields.items())
 
 
@@ -226,12 +227,17 @@ def _judge_values(
     for tree in trees:
         for text, what in texts_of(tree):
             _judge_value(compiler, keyword, node, f"{what} '{text[:40]}'", text, fit)
-        for name in looked_up(tree):
-            table, place = compiler.tables[name], compiler.root.at(["tables", name])
-            for value in dict.fromkeys([*table.rows.values(), table.default]):
-                _judge_value(
-                    compiler, keyword, place, f"'{str(value)[:40]}' of table '{name}'", value, fit
-                )
+        for name, separator in looked_up(tree):
+            _judge_rows(compiler, keyword, name, separator, fit)
+
+
+def _judge_rows(compiler: Compiler, keyword: str, name: str, separator: str, fit: Fit) -> None:
+    """Whether the values of a table fit, or the parts that they are split into."""
+    table, place = compiler.tables[name], compiler.root.at(["tables", name])
+    said = (value for value in (*table.rows.values(), table.default) if value)
+    parts = (each for value in said for each in (value.split(separator) if separator else [value]))
+    for value in dict.fromkeys(part.strip() if separator else part for part in parts):
+        _judge_value(compiler, keyword, place, f"'{value[:40]}' of table '{name}'", value, fit)
 
 
 def _judge_value(
@@ -242,8 +248,9 @@ def _judge_value(
         return
     if unfit := _unfit(fit, value):
         needed = f", as {keyword} must be" if "of table" in what else ""
-        fact = f"{what} {unfit}{needed}"
-        compiler.complaints.append(node.complaint(fact))
+        several = is_multiple(keyword) and "\\" in value and needed
+        hint = SEVERAL if several else ""
+        compiler.complaints.append(node.complaint(f"{what} {unfit}{needed}", hint))
     elif odd := odd_term(keyword, value):
         fact, hint = odd
         complaint = node.complaint(f"{what} {fact}", hint)

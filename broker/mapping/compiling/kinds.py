@@ -246,9 +246,11 @@ def texts_of(tree: Expression) -> Iterator[tuple[str, str]]:
                 break
 
 
-def looked_up(tree: Expression) -> Iterator[str]:
-    """The tables whose values may become the value of an expression."""
+def looked_up(tree: Expression) -> Iterator[tuple[str, str]]:
+    """The tables whose values may become that of an expression, and what they are split at."""
     for end, _ in _ends(tree, here=True):
         calls = [c for c in (end.calls if isinstance(end, Pipe) else ()) if c.function not in KEEPS]
+        parted = len(calls) > 1 and calls[-1].function == "split" and len(calls[-1].arguments) == 1
+        separator = calls.pop().arguments[0] if parted else ""
         if calls and calls[-1].function == "lookup":
-            yield calls[-1].arguments[0]
+            yield calls[-1].arguments[0], separator

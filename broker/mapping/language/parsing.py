@@ -37,6 +37,7 @@ TOKEN: Final = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>\d+)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
     r"|(?P<sign>\?\?|!=|[-=|+()\[\],.])|(?P<end>$))"
 )
+DASHED: Final = re.compile(r"\b([A-Z][A-Z0-9]{2}-\d+)-(\d+)")
 SEGMENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
 MAX_LENGTH: Final = 1000
 MAX_DEPTH: Final = 20
@@ -140,7 +141,9 @@ class _Parser:
 
     def finish(self) -> None:
         if self.token.kind != "end":
-            self.fail(f"'{self.token.text}' is not expected here")
+            place = DASHED.search(self.text) if self.token.text == "-" else None
+            hint = f"write {place[1]}.{place[2]}" if place else ""
+            self.fail(f"'{self.token.text}' is not expected here", hint)
 
     def deeper(self) -> None:
         self.depth += 1

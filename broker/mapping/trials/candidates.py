@@ -16,6 +16,11 @@ NUMBERS = {
 }
 STATIONS = {"IPC-9": 4, "OBR-21": 3, "OBR-19": 2, "OBR-20": 2, "OBR-18": 2}
 CODES = ("IPC", "OBR")
+PLANNED = ("TQ1", "ORC", "OBR", "IPC", "PV1")
+NOT_PLANNED = ("ORC-9", "ORC-15", "OBR-6", "OBR-22")
+"""When the order was written, takes effect, was asked for, was reported on."""
+SECTIONS = ("RAD", "IMG", "OTH")
+"""Of HL7 table 0074: whose work it is, and not with which device."""
 IN_Z = 2
 LIKELY = 3
 """From here on a candidate is offered as a line; below, a person must choose."""
@@ -94,6 +99,25 @@ def modalities(sketch: Sketch, message: Message) -> list[Candidate]:
             continue
         found.append(Candidate(each.path, shown, likely, f"{each.path}{call}"))
     return sorted(found, key=lambda each: -each.likely)
+
+
+def stamps(message: Message) -> list[Candidate]:
+    """Days and times that an exam may be planned for, the most exact first."""
+    segments = [each for name in PLANNED for each in message.all(name)[:1]]
+    found = [
+        Candidate(each.path, _shape(each.text), LIKELY - 1)
+        for each in (*(at for segment in segments for at in _in(segment)), *_in_z_segments(message))
+        if STAMP.fullmatch(each.text) and each.path not in NOT_PLANNED
+    ]
+    return sorted(found, key=lambda each: -len(each.text))
+
+
+def unknown_code(sketch: Sketch, message: Message) -> Candidate | None:
+    """A code where the modality is looked for that no row has; a section as RAD is none."""
+    rows = {key.upper() for key in sketch.tables.get("modality", {})}
+    said = (each for each in _at(message, {"IPC-5": 0, "OBR-24": 0}))
+    code = next((each for each in said if each.text.upper() not in {*rows, *SECTIONS}), None)
+    return code if code and len(code.text) <= SHORT else None
 
 
 def _at(message: Message, places: Mapping[str, int]) -> Iterator[Candidate]:

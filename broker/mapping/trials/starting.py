@@ -9,13 +9,23 @@ from typing import Any
 from broker.hl7.header import Header
 from broker.hl7.message import Message
 from broker.mapping.running.leaf import Traced
-from broker.mapping.trials.candidates import LIKELY, Candidate, modalities, numbers, text_of, titles
+from broker.mapping.trials.candidates import (
+    LIKELY,
+    Candidate,
+    modalities,
+    numbers,
+    stamps,
+    text_of,
+    titles,
+    unknown_code,
+)
 from broker.mapping.trials.examples import shown_refusal
 from broker.mapping.trials.showing import quoted
 from broker.mapping.trials.sketching import Sketch
 from broker.mapping.trials.trying import Trial, unranked
 from broker.mapping.trials.updating import expectation
-from broker.worklist.attributes import STEPS
+from broker.worklist.attributes import START_DATE, START_TIME, STEPS
+from broker.worklist.changes import FILLS_GAPS, Action
 
 ANY = "*"
 WIDTH = 40
@@ -24,6 +34,7 @@ MOST = 5
 
 MODALITY = f"{STEPS}/Modality"
 STATION = f"{STEPS}/ScheduledStationAETitle"
+START = f"{STEPS}/{START_DATE}"
 
 OFFSET = re.compile(r".*[+-]\d{4}")
 
@@ -82,6 +93,10 @@ def _head(sketch: Sketch, header: Header, name: str, base: str) -> Iterator[str]
     yield "## `broker map try SAMPLE --explain` shows what comes out; `broker map test` guards it."
     if trial.refusal:
         yield f"## As it stands the sample is refused: {trial.refusal.text} ({_where(trial)})."
+    ignored = [each for each in trial.outcomes if each.change.action is Action.IGNORE]
+    if ignored and len(ignored) == len(trial.outcomes):
+        yield "## The sample is ignored, so it tells little: begin from a new order, or let a line"
+        yield f"## under `actions:` take it ({ignored[0].line.note or 'no line does'})."
     yield f"mapping: {_quoted(name)}"
     yield "format: 1"
     yield f"extends: {base}"
@@ -144,6 +159,7 @@ def _suggestions(sketch: Sketch, message: Message) -> Iterator[str]:
     step = [
         *_found(MODALITY, "modality", modality, modalities(sketch, message), used, "      "),
         *_found(STATION, "station's AE title", station, titles(sketch, message), used, "      "),
+        *_start(sketch, message, used),
     ]
     if any(map(_is_line, [*order, *step])):
         yield "# attributes:"
@@ -154,6 +170,16 @@ def _suggestions(sketch: Sketch, message: Message) -> Iterator[str]:
     rows = list(_tables(sketch, message, modality is None, station is None))
     if rows:
         yield from ("", "# tables:", *rows)
+
+
+def _start(sketch: Sketch, message: Message, used: set[str]) -> Iterator[str]:
+    """Where the start may be, if the sample says none where the base looks: it matters most."""
+    now = sketch.traced(START)
+    if now is not None and now.rank < FILLS_GAPS:
+        return
+    yield from _found(START, "start", None, stamps(message), used, "      ")
+    yield "##       Till then it is when the message was sent; date and time are read apart:"
+    yield f"#       {START_TIME}: {WHICH_FIELD}"
 
 
 def _is_line(line: str) -> bool:
@@ -197,6 +223,10 @@ def _others(candidates: list[Candidate]) -> str:
 def _tables(sketch: Sketch, message: Message, modality: bool, station: bool) -> Iterator[str]:
     """Rows for what no field says, with placeholders: a wrong guess would be a wrong worklist."""
     code = text_of(message.first("OBR"), 4, 1)
+    said = unknown_code(sketch, message) if modality else None
+    if said and "modality" in sketch.tables:
+        row = f"#   modality: {{rows: {{{_quoted(said.text)}: {WHICH_MODALITY}}}}}"
+        yield _line(row, f"{said.path} says {said.text}, which is in no row")
     if modality and "procedure" in sketch.tables:
         row = f"#   procedure: {{rows: {{{_quoted(code or 'CODE')}: {WHICH_MODALITY}}}}}"
         yield _line(row, "OBR-4.1, where no field says the modality")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from broker.settings import Settings
+    from broker.store.executors import Store
     from broker.store.sightings import AskedOnce
     from broker.worklist.query.explaining import Verdict
     from broker.worklist.records import Item
@@ -55,7 +56,9 @@ def why(
             remedy = f"see `broker trace {accession}` for what came of it"
             typer.echo(f"no order has the accession number {accession}; {remedy}", err=True)
             raise typer.Exit(NEGATIVE)
-        found = explained(settings, asking.question_of(store, settings, aet, query, {}), items)
+        question = asking.question_of(store, settings, aet, query, {})
+        found = explained(settings, question, items)
+        found["rejected"] = _rejected(store, settings, question)
     auditing.of_orders(settings, "R", f"why, for {aet}", (item.order for item in items[:1]))
     if as_json:
         print_json(found)
@@ -63,6 +66,19 @@ def why(
         typer.echo("\n".join(map(printable, _lines(found, settings.timezone))))
     if not all(step["on_list"] for step in found["steps"]):
         raise typer.Exit(NEGATIVE)
+
+
+def _rejected(store: Store, settings: Settings, question: asking.Question) -> list[dict[str, Any]]:
+    """Give how its associations were rejected since it asked, the last one first."""
+    from broker.store import sightings
+
+    meant, since = settings.dicom.directory().profile, question.at or 0.0
+    return [
+        peer
+        for peer in store.run(sightings.rejected())
+        if peer["last"] >= since
+        and question.title in (peer["calling"], meant(peer["calling"]).title)
+    ]
 
 
 def explained(
@@ -194,6 +210,9 @@ def _lines(found: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
     got = f"{query['status']}, {query['answers']} answer{'' if query['answers'] == 1 else 's'}"
     got = got if query["status"] else "its association is rejected"
     yield f"{found['aet']}{known}, {query['how']}{at}: {got}"
+    for peer in found["rejected"]:
+        at, by = moment(peer["last"], zone), f"as {peer['called']} from {peer['address']}"
+        yield f"  ! rejected at {at}, when it called us {by}: {peer['reason']}"
     for step in found["steps"]:
         yield f"step {step['step']} of {step['order']}, {step['status']}: {_verdict(step, zone)}"
         for key in step["keys"]:

@@ -8,6 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -388,6 +389,33 @@ def test_an_ae_is_explained_by_whatever_title_the_door_knows_it(
     assert found["steps"][0]["returned"]["response"] == 1
     code, rows = run("list", "--aet", title)
     assert [row["accession"] for row in rows] == [order.accession]
+
+
+def test_why_tells_of_an_association_that_was_rejected_since_the_ae_asked(
+    broker: Broker, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = entry(broker, Step(station_ae="FAR"))
+    with pytest.raises(Unreachable):
+        Scanner(broker.dicom, called="WHY_NOT", calling="FAR").echo()
+
+    def told() -> list[dict[str, Any]]:
+        found = run("why", order.accession, "--aet", "FAR")[1]["rejected"]
+        return [peer for peer in found if peer["called"] == "WHY_NOT"]
+
+    [peer] = until(told)
+    assert (peer["calling"], peer["address"], peer["times"]) == ("FAR", "127.0.0.1", 1)
+    config = ["--config", str(broker.folder / "broker.yaml")]
+    assert run_command(["why", order.accession, "--aet", "FAR", *config]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = r"  ! rejected at \S+ \S+, when it called us as WHY_NOT from 127\.0\.0\.1: \S.+"
+    assert [line for line in lines if re.fullmatch(said, line)] == lines[1:2]
+    assert run("why", order.accession, "--aet", "CT1")[1]["rejected"] == []
+    ask(broker, "DONOR", {})
+    [query] = broker.store.run(sightings.last_asked("DONOR"))
+    later = {"any": replace(query, at=time.time() + 60)}
+    broker.store.run(sightings.asked(keys.asked("FAR"), later, keep_s=30))
+    assert told() == []
+    broker.store.redis.delete(keys.asked("FAR"))
 
 
 def test_an_ae_that_is_rejected_gets_nothing_and_is_told_so(

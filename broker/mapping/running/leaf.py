@@ -297,7 +297,8 @@ class Leaf:
         if self.table:
             return not_in_table(self.table)
         if vr_of(self.keyword) in ("DA", "TM"):
-            return Unfit("is no date and time", remedy="send YYYYMMDDHHMM[SS], a zone may follow")
+            what = "date" if vr_of(self.keyword) == "DA" else "time"
+            return Unfit(f"is no {what}", remedy="send YYYYMMDDHHMM[SS], a zone may follow")
         if vr_of(self.keyword) == "UI":
             return Unfit("is no UID", remedy=UID_RULE)
         return Unfit("cannot be used")

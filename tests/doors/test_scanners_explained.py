@@ -8,7 +8,6 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from broker.probe.scanner import STEP, QueryFailed, Scanner, new_uid, to_dataset
 from broker.probe.styles import VERIFICATION, Manner
 from broker.settings import Settings
 from broker.store import keys, sightings
+from broker.store.indexes import STEP_MARK
 from tests.doors.actors import CONFIG, Broker, accepted, new_order, until
 from tests.doors.commands import typed
 
@@ -34,6 +34,7 @@ AES = """\
     - {title: FEW, max_answers: 1, stations: [FULL]}
     - {title: CUT, max_answers: 1, over_limit: cut, stations: [FULL]}
     - {title: FAR, addresses: [10.99.0.1], own_station: true}
+    - {title: FARTHER, addresses: [10.99.0.1], own_station: true}
 """
 DICOM = "dicom: {listen: '127.0.0.1:0', limits: {pdu_deadline: 1s, association_deadline: 5s}}\n"
 WITH_AES = CONFIG.replace(DICOM, f"dicom:\n  listen: '127.0.0.1:0'\n  unknown_ae: accept\n{AES}")
@@ -391,31 +392,30 @@ def test_an_ae_is_explained_by_whatever_title_the_door_knows_it(
     assert [row["accession"] for row in rows] == [order.accession]
 
 
-def test_why_tells_of_an_association_that_was_rejected_since_the_ae_asked(
+def test_why_tells_how_an_association_was_rejected(
     broker: Broker, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    order = entry(broker, Step(station_ae="FAR"))
+    order = entry(broker, Step(station_ae="FARTHER"))
     with pytest.raises(Unreachable):
-        Scanner(broker.dicom, called="WHY_NOT", calling="FAR").echo()
-
-    def told() -> list[dict[str, Any]]:
-        found = run("why", order.accession, "--aet", "FAR")[1]["rejected"]
-        return [peer for peer in found if peer["called"] == "WHY_NOT"]
-
-    [peer] = until(told)
-    assert (peer["calling"], peer["address"], peer["times"]) == ("FAR", "127.0.0.1", 1)
+        Scanner(broker.dicom, called="WHY_NOT", calling="FARTHER").echo()
+    until(lambda: run("why", order.accession, "--aet", "FARTHER")[1]["rejected"])
     config = ["--config", str(broker.folder / "broker.yaml")]
-    assert run_command(["why", order.accession, "--aet", "FAR", *config]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert run_command(["why", order.accession, "--aet", "FARTHER", *config]) == 0
     said = r"  ! rejected at \S+ \S+, when it called us as WHY_NOT from 127\.0\.0\.1: \S.+"
-    assert [line for line in lines if re.fullmatch(said, line)] == lines[1:2]
+    assert re.fullmatch(said, capsys.readouterr().out.splitlines()[1])
     assert run("why", order.accession, "--aet", "CT1")[1]["rejected"] == []
-    ask(broker, "DONOR", {})
-    [query] = broker.store.run(sightings.last_asked("DONOR"))
-    later = {"any": replace(query, at=time.time() + 60)}
-    broker.store.run(sightings.asked(keys.asked("FAR"), later, keep_s=30))
-    assert told() == []
-    broker.store.redis.delete(keys.asked("FAR"))
+
+
+def test_why_is_silent_of_a_rejection_before_the_last_query(broker: Broker, run: Run) -> None:
+    order = entry(broker)
+    ask(broker, "LATELY", {"accession": order.accession})
+    [query] = broker.store.run(sightings.last_asked("LATELY"))
+    peer = STEP_MARK.join(("LATELY", "WRONG", "127.0.0.1"))
+    for last, told in ((query.at - 1, 0), (query.at + 1, 1)):
+        noted = json.dumps({"first": last, "last": last, "times": 1, "reason": "called title"})
+        broker.store.redis.hset(keys.REJECTED_AES, peer, noted)
+        assert len(run("why", order.accession, "--aet", "LATELY")[1]["rejected"]) == told
+    broker.store.redis.hdel(keys.REJECTED_AES, peer)
 
 
 def test_an_ae_that_is_rejected_gets_nothing_and_is_told_so(

@@ -309,7 +309,7 @@ def test_what_is_missing_is_told_with_every_field_that_would_do(
 @pytest.mark.parametrize(
     ("segments", "told"),
     [
-        ((PID, OBR), "ORC^1^1: there is no ORC segment, and so no code that says what to do"),
+        ((PID, OBR), "ORC^1^1: there is no ORC segment - send a code of the actions table"),
         ((PID, "ORC||PLACER-1", OBR), "ORC^1^1: no code says what to do: the field is empty"),
         ((PID, "ORC|ZZ|PLACER-1", OBR), "ORC^1^1: no line of the actions table is for this code"),
     ],

@@ -168,9 +168,9 @@ def _not_understood(inbound: Inbound, line: ActionLine, evaluation: Evaluation) 
     if line.note:
         fact, remedy = "the actions table refuses this code", line.note
     if segment is None:
-        fact = f"there is no {origin.segment} segment, and so no code that says what to do"
+        fact, remedy = f"there is no {origin.segment} segment", ""
     elif not segment.field(origin.field).strip():
-        fact = "no code says what to do: the field is empty"
+        fact, remedy = "no code says what to do: the field is empty", ""
     return Refusal(
         fact,
         code="201" if line.note and not by_control else "103",

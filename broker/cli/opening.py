@@ -26,14 +26,23 @@ PASSING: Final = {
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Store]:
-    """The store of the broker that runs; exit 69 when there is none, 75 when it is busy or full."""
+def opened(settings: Settings, *, of_any_version: bool = False) -> Iterator[Store]:
+    """The store of the broker that runs; exit 69 when there is none, 75 when it is busy or full.
+
+    Exit 75 also where the broker is of a version that could not read what this one writes.
+    """
     from broker.store.executors import Store, StoreUnavailable
+    from broker.store.indexing import OthersRun, refuse_another
     from broker.store.stamping import ServerProblem
 
     try:
         with closing(Store(store_url(settings))) as store:
+            if not of_any_version:
+                refuse_another(store)
             yield store
+    except OthersRun as other:
+        typer.echo(f"{other}", err=True)
+        raise typer.Exit(os.EX_TEMPFAIL) from None
     except (StoreUnavailable, ServerProblem) as away:
         passing = _passing(f"{away}")
         typer.echo(f"{passing or _remedy(settings)} ({away})", err=True)

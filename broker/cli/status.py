@@ -69,7 +69,7 @@ def _judge_here(settings: Settings, role: str, *, as_json: bool) -> None:
 
     if role not in PUBLISHING:
         raise typer.BadParameter(f"it is {', '.join(PUBLISHING)}", param_hint="--here")
-    with opened(settings) as store:
+    with opened(settings, of_any_version=True) as store:
         published = store.run(metrics.published())
     fresh = metrics.fresh(published, now=time.time(), within_s=SILENT_S)
     names = [metrics.own_name(role, number) for number in range(instances(settings, role))]
@@ -85,7 +85,7 @@ def _judge_here(settings: Settings, role: str, *, as_json: bool) -> None:
 def _looked(settings: Settings) -> Health:
     from broker.store import reads
 
-    with opened(settings) as store:
+    with opened(settings, of_any_version=True) as store:
         store.run(reads.ping())  # away is another finding than unwell
         return health_of(settings)
 

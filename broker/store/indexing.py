@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from broker.store import indexes, keys, reads
+from broker.store import indexes, keys, metrics, reads
 from broker.store.call import Call, texts
 from broker.store.commit import Commit, Conflict, commit
 from broker.store.executors import Store, StoreUnavailable
@@ -22,10 +22,53 @@ _SLICE: Final = 100
 _TRIES: Final = 100
 _TURN_S: Final = 60
 _LOOK_S: Final = 0.2
+_PUBLISHED_S: Final = 5.0
+"""Within which every process that runs has published its metrics anew."""
 
 
 class IndexesTooNew(Exception):
     """The indexes have a form that this version does not know."""
+
+
+class OthersRun(Exception):
+    """Brokers of an earlier version run on the store: they would leave out what we write."""
+
+
+def see_nobody_earlier(store: Store, within_s: float = _PUBLISHED_S) -> None:
+    """See that no broker runs that cannot read what we write, before we write anything.
+
+    Raises StoreUnavailable, OthersRun.
+    """
+    first = store.run(metrics.published())
+    end = time.monotonic() + within_s
+    while store.run(Call(("GET", keys.INDEXED), _text)) != FORM:
+        if not first or time.monotonic() > end:
+            return
+        time.sleep(_LOOK_S)
+        now = store.run(metrics.published())
+        running = sorted(
+            name for name, taken in now.items() if name in first and taken.at > first[name].at
+        )
+        if running and store.run(Call(("GET", keys.INDEXED), _text)) != FORM:
+            raise OthersRun(
+                f"{', '.join(running)} of an earlier version run on this store and could not read "
+                "what this one writes: stop the brokers of all hosts, then start this version"
+            )
+
+
+def refuse_another(store: Store) -> None:
+    """Refuse a store whose brokers are of another version. Raises StoreUnavailable, OthersRun."""
+    form = store.run(Call(("GET", keys.INDEXED), _text))
+    if form in ("", FORM):
+        return
+    if form == _ALIKE or form in _EARLIER:
+        raise OthersRun(
+            "the store is that of an earlier version of the broker, which could not read what this "
+            "command writes: restart the broker with this version, then try again"
+        )
+    raise OthersRun(
+        "the store is that of a newer version of the broker: use the `broker` of that version"
+    )
 
 
 def ensure_indexed(store: Store, now: datetime) -> int:

@@ -15,7 +15,12 @@ import structlog
 from broker.rollout.risks import secured
 from broker.settings import Settings
 from broker.store.executors import Store, StoreUnavailable
-from broker.store.indexing import IndexesTooNew, ensure_indexed
+from broker.store.indexing import (
+    IndexesTooNew,
+    OthersRun,
+    ensure_indexed,
+    see_nobody_earlier,
+)
 from broker.supervising.doors import ROLES, doors
 from broker.supervising.forking import ForkServer
 from broker.supervising.ports import refuse_taken
@@ -112,9 +117,13 @@ def _index(settings: Settings, url: str) -> None:
     """Make the indexes of an earlier version anew before a door reads them."""
     store = Store(url)
     try:
+        if not settings.redis.is_ours:
+            see_nobody_earlier(store)
         orders = ensure_indexed(store, datetime.now(settings.timezone))
     except IndexesTooNew as newer:
         raise CannotRun(os.EX_CONFIG, f"redis: {newer}") from newer
+    except OthersRun as others:
+        raise CannotRun(os.EX_TEMPFAIL, f"redis: {others}") from others
     except StoreUnavailable as away:
         raise CannotRun(os.EX_TEMPFAIL, f"redis: {away}") from away
     finally:

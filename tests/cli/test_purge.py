@@ -14,7 +14,7 @@ import pytest
 from broker.cli import run_command
 from broker.probe.orders import Order, orm_o01
 from broker.probe.scanner import new_uid
-from broker.store import reads
+from broker.store import keys, reads
 from broker.store.commit import Change, Commit, MppsChange, commit
 from broker.store.executors import Store
 from broker.store.server import EmbeddedServer
@@ -167,3 +167,13 @@ def test_without_a_broker_the_remedy_is_said(tmp_path, capsys):
     config = str(tmp_path / "broker.yaml")
     assert run_command(["purge", "--dry-run", "--config", config]) == os.EX_UNAVAILABLE
     assert "no broker runs on" in capsys.readouterr().err
+
+
+def test_beside_a_broker_of_an_earlier_version_nothing_is_written(here, store, capsys):
+    save(store, PATIENT, an_order("A1", status=StepStatus.COMPLETED))
+    store.redis.set(keys.INDEXED, "3")
+    wish = ["--before", "2030-01-01", "--status", "COMPLETED", "--yes"]
+    assert run_command(["purge", *wish, *here]) == os.EX_TEMPFAIL
+    assert "restart the broker with this version" in capsys.readouterr().err
+    assert known(store, "A1") == {"A1"}
+    assert run_command(["status", *here]) == 0

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
-from broker.store import indexing, keys
+from broker.store import indexing, keys, metrics
 from broker.store.executors import Store
-from broker.store.indexing import IndexesTooNew, ensure_indexed
+from broker.store.indexing import (
+    IndexesTooNew,
+    OthersRun,
+    ensure_indexed,
+    refuse_another,
+    see_nobody_earlier,
+)
+from broker.store.server import EmbeddedServer
 from broker.worklist.apply import Sender
 from broker.worklist.changes import Action
 from tests.store.writing import AT, apply, everything, whole
@@ -50,3 +62,62 @@ def test_indexes_of_the_version_before_are_taken_over_as_they_are(store: Store) 
     assert ensure_indexed(store, AT) == 0
     assert everything(store, skip=(keys.INDEXED,)) == before
     assert store.redis.get(keys.INDEXED) == indexing.FORM.encode()
+
+
+@contextmanager
+def publishing(server: EmbeddedServer, store: Store, name: str) -> Iterator[None]:
+    """A process that runs, and says so again and again."""
+    done = threading.Event()
+
+    def forever() -> None:
+        own = Store(server.url)
+        while not done.wait(0.02):
+            own.run(metrics.publish(name, metrics.Snapshot(time.time(), ())))
+        own.close()
+
+    store.run(metrics.publish(name, metrics.Snapshot(time.time(), ())))
+    thread = threading.Thread(target=forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("form", ["2", "3"])
+def test_nothing_is_begun_while_a_broker_that_could_not_read_it_runs(
+    server: EmbeddedServer, store: Store, form: str
+) -> None:
+    store.redis.set(keys.INDEXED, form)
+    with (
+        publishing(server, store, "modality:0@ct"),
+        pytest.raises(OthersRun, match=r"modality:0@ct of an earlier"),
+    ):
+        see_nobody_earlier(store, within_s=60.0)
+
+
+def test_what_a_broker_that_has_ended_left_behind_holds_nobody_up(store: Store) -> None:
+    store.redis.set(keys.INDEXED, "3")
+    store.run(metrics.publish("modality:0@ct", metrics.Snapshot(time.time(), ())))
+    see_nobody_earlier(store, within_s=0.5)
+    store.run(metrics.forget(["modality:0@ct"]))
+    see_nobody_earlier(store, within_s=60.0)
+
+
+def test_brokers_of_one_version_start_beside_each_other(
+    server: EmbeddedServer, store: Store
+) -> None:
+    ensure_indexed(store, AT)
+    with publishing(server, store, "modality:0@ct"):
+        see_nobody_earlier(store)
+
+
+def test_a_command_of_another_version_than_the_brokers_is_refused(store: Store) -> None:
+    refuse_another(store)
+    ensure_indexed(store, AT)
+    refuse_another(store)
+    for form, remedy in (("3", "restart the broker"), ("5", "use the `broker` of that version")):
+        store.redis.set(keys.INDEXED, form)
+        with pytest.raises(OthersRun, match=remedy):
+            refuse_another(store)

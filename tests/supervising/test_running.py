@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from broker.store import external
+from broker.store import external, keys, metrics
+from broker.store.executors import Store
 from broker.store.server import EmbeddedServer, find_server
 from broker.supervising.redis_server import CRASHES
 from tests.doors.actors import Broker, living, until
@@ -209,6 +210,28 @@ def test_a_second_broker_on_the_same_data_is_told_who_is_there(lasting):
     )
     assert second.returncode == os.EX_TEMPFAIL
     assert f"in use by process {lasting.process.pid}" in second.stderr
+
+
+@pytest.mark.peer("redis-server")
+def test_beside_a_broker_that_could_not_read_what_it_writes_it_does_not_start(start, tmp_path):
+    server = EmbeddedServer(tmp_path / "given", binary=find_server())
+    server.start()
+    try:
+        there = start("--role", "modality", BROKER_REDIS__URL=server.url)
+        there.ready()
+        with closing(Store(server.url)) as store:
+            until(lambda: store.run(metrics.published()))
+            store.redis.set(keys.INDEXED, "3")  # as if it were of the version before
+            second = start("--role", "console", BROKER_REDIS__URL=server.url)
+            assert second.process.wait(60) == os.EX_TEMPFAIL
+            assert "stop the brokers of all hosts" in second.log()
+            assert store.redis.get(keys.INDEXED) == b"3"
+        assert there.stop() == 0
+        third = start("--role", "console", BROKER_REDIS__URL=server.url)
+        assert set(third.ready()) == {"console"}
+        assert third.stop() == 0
+    finally:
+        server.stop()
 
 
 @pytest.mark.peer("redis-server")

@@ -22,7 +22,7 @@ COUNTERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "conflicts": ("Commits tried again after a conflict", ()),
     "store_unavailable": ("Messages not taken because the store was unavailable", ()),
     "mislabelled": ("Messages whose MSH-18 does not fit their bytes", ("source",)),
-    "odd_values": ("Messages of which the mapping left a value empty or cut it", ("note",)),
+    "odd_values": ("Messages with a value that was left empty or cut, or no start", ("note",)),
     "returned": ("Status messages of ours that were sent back to us", ()),
     "batches_miscounted": ("Batches that hold not as many messages as BTS-1 says", ()),
     "connection_events": ("What happened to connections", ("event",)),
@@ -110,7 +110,7 @@ class OrdersMetrics:
         return first
 
     def odd_value(self, note: str) -> None:
-        """Count a message with a value that was left empty or cut; `note` names field and fact."""
+        """Count a message with a value left empty or cut, or with no start; `note` says which."""
         self._counters["odd_values"].labels(self._notes(note)).inc()
 
     def returned(self) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from broker.orders.arrival import Arrival
 from broker.orders.metrics import OrdersMetrics
-from broker.worklist.applied import FINISHED, STALE, Applied
+from broker.worklist.applied import FINISHED, NO_START, STALE, Applied
 from broker.worklist.changes import OF_PATIENTS, Change
 from broker.worklist.persons import MERGED_ID
 
@@ -27,6 +27,8 @@ def remark(
         metrics.stale()
     if FINISHED in applied.notes:
         metrics.finished()
+    if NO_START in applied.notes:
+        metrics.odd_value(NO_START)
     if {"unknown order", "unknown step"} & set(applied.notes):
         metrics.unknown()
     of_patients = all(group.action in OF_PATIENTS for group in groups)

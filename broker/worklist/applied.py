@@ -14,6 +14,8 @@ STALE = "stale"
 """Note of what was sent before something that is known."""
 FINISHED = "finished"
 """Note of an order of which every step has ended."""
+NO_START = "no start was sent: the default of the mapping stands in"
+"""Note of a step that is planned for a time which nobody said."""
 
 
 @dataclass(slots=True)  # frozen ones are slow to make, and every message has one

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker.worklist.applied import FINISHED, STALE, Applied, Sender
-from broker.worklist.attributes import Kept, part, steps_of
+from broker.worklist.applied import FINISHED, NO_START, STALE, Applied, Sender
+from broker.worklist.attributes import START_DATE, Kept, part, steps_of
 from broker.worklist.changes import (
     FILLS_GAPS,
     SAID,
@@ -50,7 +50,7 @@ from broker.worklist.refusals import (
     guard_size,
 )
 from broker.worklist.remembering import can_wait, early_slots, foretold, remember
-from broker.worklist.scheduling import procedures_told
+from broker.worklist.scheduling import lacks_start, procedures_told
 from broker.worklist.staleness import is_stale
 from broker.worklist.takeover import taken_over
 
@@ -132,6 +132,8 @@ def _told(
         order = order if ORDERED_SINCE in notes else _flagged(order, change)
     if poorer := _ignored(change.attributes, order, known.patients[order.patient]):
         notes = (*notes, f"weaker source ignored: {', '.join(poorer)}")
+    if any(map(lacks_start, steps_of(change.attributes))) and _is_guessed(order):
+        notes = (*notes, NO_START)
     if renamed:
         notes = (*notes, "renamed")
         known = known.without_order(next(iter(renamed)))
@@ -178,6 +180,11 @@ def _ignored(attributes: Attributes, order: Order, patient: Patient) -> list[str
     for item in steps_of(attributes):
         poorer += [k for k, leaf in _poorer(item) if not _among(k, leaf, steps)]
     return [keyword for keyword in dict.fromkeys(poorer) if keyword not in IDENTITY]
+
+
+def _is_guessed(order: Order) -> bool:
+    """Tell whether nobody has ever said when a step of an order is to begin."""
+    return any(step.facts.ranks.get(START_DATE) == FILLS_GAPS for _, step in order.steps())
 
 
 def _poorer(attributes: Attributes) -> list[tuple[str, Ranked]]:

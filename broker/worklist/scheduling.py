@@ -64,6 +64,12 @@ def procedures_told(
     return (*others[:at], procedure, *others[at:])
 
 
+def lacks_start(item: Attributes) -> bool:
+    """Tell whether a message says no start of a step: it has the default of the mapping."""
+    start = item.get(START_DATE)
+    return start.__class__ is Ranked and start.rank >= FILLS_GAPS
+
+
 def _study(order: Order, procedure: Procedure) -> Ranked:
     # A scanner may still hold the entry of the one whose number this was: not the same study.
     own = (order.patient,) if TAKEN_OVER in order.flags else ()

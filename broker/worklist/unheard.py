@@ -16,7 +16,7 @@ from broker.worklist.identity import accession_issuer, derived_uid, patient_key,
 from broker.worklist.persons import IDENTITY, demographics, new_patient, with_order
 from broker.worklist.policies import MissingSteps
 from broker.worklist.records import OPEN, STATUSES, Facts, Order, Patient, Procedure, Step
-from broker.worklist.scheduling import SH_LENGTH
+from broker.worklist.scheduling import SH_LENGTH, lacks_start
 
 PROCEDURE_ID, STUDY = "RequestedProcedureID", "StudyInstanceUID"
 
@@ -96,7 +96,7 @@ def _procedure(said: Attributes, accession: str, sender: Sender) -> Procedure | 
 
 def _step(item: Attributes, procedure_id: str) -> Step | None:
     leaf = item.get(STATUS)
-    if _is_poorer(leaf):
+    if _is_poorer(leaf) or lacks_start(item):
         return None
     name = text_of(item, STEP_ID) or procedure_id
     facts = Facts.first({k: v for k, v in item.items() if k != STATUS})

@@ -14,6 +14,7 @@ from broker.probe.orders import Envelope, orm_o01
 from broker.settings.orders import Sender
 from broker.store.archive import Archived
 from broker.store.server import EmbeddedServer
+from broker.worklist.applied import NO_START
 from tests.doors.actors import new_order
 from tests.doors.test_refusals import edited
 from tests.orders.door import Door
@@ -219,3 +220,16 @@ def test_what_the_mapping_leaves_empty_or_cuts_is_noted_counted_and_logged_witho
         asking(door, edited(sent_by("PROBERIS"), ("OBR", 24, b"RAD"), ("OBR", 4, b"71046^Chest")))
     ) == ["AA"]
     assert [each.cause for each in told[1:]] == ["", ""]  # another place knew the modality
+
+
+def test_an_order_without_a_start_is_noted_and_counted(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, told = "broker_orders_odd_values_total", list[Archived]()
+    monkeypatch.setitem(vars(door.intake.answering), "told", told.append)
+    metrics, note = door.intake.metrics.registry, {"note": NO_START}
+    before = metrics.get_sample_value(name, note) or 0
+    unplanned = edited(sent_by("PROBERIS"), ("ORC", 7, b""), ("OBR", 27, b""))
+    assert codes(asking(door, unplanned)) == ["AA"]
+    assert told[0].cause == NO_START
+    assert metrics.get_sample_value(name, note) == before + 1

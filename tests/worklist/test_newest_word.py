@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from broker.worklist.applied import NO_START
 from broker.worklist.changes import FILLS_GAPS, Action, Attributes, Ranked
+from broker.worklist.finding import Known
 from broker.worklist.records import Facts
 from tests.worklist.speaking import FILLER, group, listed, only_order, said, say, step
 
@@ -38,6 +40,17 @@ def where(known: Any) -> tuple[str, str]:
 def test_a_station_by_default_follows_the_modality(action: Action) -> None:
     known, _ = say(said(NW, group(of("CT", "CT1"))), action, group(of("MR", "MR1")))
     assert where(known) == ("MR", "MR1")
+
+
+def test_a_start_that_nobody_said_is_noted_unless_one_is_known() -> None:
+    unsaid = {DATE: Ranked("20260316", FILLS_GAPS), TIME: Ranked("0815", FILLS_GAPS)}
+    known, applied = say(Known(), NW, group(step(**unsaid)))
+    assert applied.notes == (NO_START,)
+    assert say(known, XO, group(step(**unsaid)))[1].notes == (NO_START,)
+
+    known, applied = say(known, XO, group(step()))
+    assert applied.notes == ()
+    assert say(known, XO, group(step(**unsaid)))[1].notes == ()
 
 
 def test_a_station_that_was_said_stays_whatever_the_modality() -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from broker.worklist.records import Order
 
 T = TypeVar("T")
+Objects = dict[str, tuple[str, ...]]
+"""Patients, accession numbers, exams."""
 AT_ONCE: Final = 50
 """Orders or exams of one message: a receiver takes 32,768 octets at least (RFC 5425)."""
 
@@ -28,10 +30,12 @@ def of_orders(
     settings: Settings, action: str, said: str, orders: Iterable[Order], *, by: str = ""
 ) -> None:
     """Order Records: C, R, U or D."""
-    for some in _some(orders if settings.audit.to != "off" else ()):
+
+    def named(some: list[Order]) -> Objects:
         patients = tuple(dict.fromkeys(_number(order.patient) for order in some))
-        accessions = tuple(order.accession for order in some)
-        _tell(settings, "ORDER", action, said, by, patients=patients, accessions=accessions)
+        return {"patients": patients, "accessions": tuple(order.accession for order in some)}
+
+    _tell(settings, "ORDER", action, said, map(named, _some(orders)), by=by)
 
 
 def of_keys(settings: Settings, store: Store, action: str, said: str, keys: Iterable[str]) -> None:
@@ -74,13 +78,13 @@ def of_exams(
     settings: Settings, action: str, said: str, uids: Iterable[str], *, by: str = ""
 ) -> None:
     """Procedure Records: R, U or D."""
-    for some in _some(uids):
-        _tell(settings, "EXAM", action, said, by, exams=tuple(some))
+    of = ({"exams": tuple(some)} for some in _some(uids))
+    _tell(settings, "EXAM", action, said, of, by=by)
 
 
 def of_messages(settings: Settings, action: str, said: str) -> None:
     """Order Record, R or D, of so many messages, whose orders perhaps never came to be."""
-    _tell(settings, "ORDER", action, said, "")
+    _tell(settings, "ORDER", action, said)
 
 
 def of_message(settings: Settings, said: str, message: Archived) -> None:
@@ -92,34 +96,37 @@ def of_message(settings: Settings, said: str, message: Archived) -> None:
 
     accessions = tuple(parted(key)[-1] for key in message.orders)
     patients = patients_of(message.raw)
-    _tell(settings, "ORDER", "R", said, "", patients=patients, accessions=accessions)
+    _tell(settings, "ORDER", "R", said, [{"patients": patients, "accessions": accessions}])
 
 
 def of_reading(settings: Settings, said: str, rows: Iterable[tuple[str, str]]) -> None:
     """Order Records, R, of what is shown: patient ID and accession number of each row."""
-    for some in _some(rows if settings.audit.to != "off" else ()):
+
+    def named(some: list[tuple[str, str]]) -> Objects:
         patients, accessions = (tuple(dict.fromkeys(each)) for each in zip(*some, strict=True))
-        _tell(settings, "ORDER", "R", said, "", patients=patients, accessions=accessions)
+        return {"patients": patients, "accessions": accessions}
+
+    _tell(settings, "ORDER", "R", said, map(named, _some(rows)))
 
 
 def of_patient(settings: Settings, said: str, key: str) -> None:
     """Patient Record: U."""
-    _tell(settings, "PATIENT", "U", said, "", patients=(_number(key),))
+    _tell(settings, "PATIENT", "U", said, [{"patients": (_number(key),)}])
 
 
 def of_export(settings: Settings, said: str, file: Path) -> None:
     """Export, of everything."""
-    _tell(settings, "EXPORT", "R", said, "", file=f"{file.absolute()}")
+    _tell(settings, "EXPORT", "R", said, file=file)
 
 
 def of_import(settings: Settings, said: str, file: Path) -> None:
     """Import, of everything."""
-    _tell(settings, "IMPORT", "C", said, "", file=f"{file.absolute()}")
+    _tell(settings, "IMPORT", "C", said, file=file)
 
 
 def of_mappings(settings: Settings, said: str) -> None:
     """Security Alert, Software Configuration: the broker reads messages otherwise from now on."""
-    _tell(settings, "ALERT", "E", said, "")
+    _tell(settings, "ALERT", "E", said)
 
 
 def _tell(
@@ -127,23 +134,26 @@ def _tell(
     event: str,
     action: str,
     said: str,
-    by: str,
+    of: Iterable[Objects] = ({},),
     *,
-    patients: tuple[str, ...] = (),
-    accessions: tuple[str, ...] = (),
-    exams: tuple[str, ...] = (),
-    file: str = "",
+    by: str = "",
+    file: Path | None = None,
 ) -> None:
+    """Tell of these objects, a message each, all at once: a collector that is away costs once."""
     if settings.audit.to == "off":
         return
     from broker.audit import deeds
     from broker.audit.places import TooLong
     from broker.tls.credentials import Unusable
 
-    code, now = getattr(deeds, event), datetime.now(UTC)
-    deed = deeds.Deed(now, by or who(), code, action, said, patients, accessions, exams, file)
+    code, now, moved = (
+        getattr(deeds, event),
+        datetime.now(UTC),
+        f"{file.absolute()}" if file else "",
+    )
+    told = [deeds.Deed(now, by or who(), code, action, said, **each, file=moved) for each in of]
     try:
-        deeds.tell(settings, [deed])
+        deeds.tell(settings, told)
     except (OSError, Unusable, TooLong) as problem:
         why = getattr(problem, "strerror", None) or f"{problem}" or type(problem).__name__
         typer.echo(f"done, but the audit trail could not be told: {why}", err=True)

@@ -132,9 +132,10 @@ class Server:
         end, tasks = loop.time() + grace_s, self._reception.tasks
         while tasks and loop.time() < end:
             await asyncio.wait(tuple(tasks), timeout=end - loop.time())
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tuple(tasks), return_exceptions=True)
+        while tasks:  # one that ended all the same lets the next of its peer begin
+            for task in tuple(tasks):
+                task.cancel()
+            await asyncio.gather(*tuple(tasks), return_exceptions=True)
 
     async def _see_off(self) -> None:
         """Give the last bytes a moment to go out, then close whatever is still open."""

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Scanners:
     answers: int = 3
     pause_s: float = 0.0
     size: int = 10
+    stubborn: bool = False
+    """Reports end as they should even where they are cancelled."""
     asked: list[tuple[str, Association]] = field(default_factory=list)
     set_steps: list[str] = field(default_factory=list)
     ended: int = 0
@@ -61,7 +63,8 @@ class Scanners:
             self.ended += 1
 
     async def set_step(self, request: DimseRequest, _peer: Association) -> AsyncIterator[Response]:
-        await asyncio.sleep(self.pause_s)
+        with suppress(asyncio.CancelledError if self.stubborn else ()):
+            await asyncio.sleep(self.pause_s)
         self.set_steps.append(request.sop_instance)
         yield Response(0x0110, error_comment="may no longer be updated", error_id=0xA710)
 

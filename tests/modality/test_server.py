@@ -540,3 +540,18 @@ def test_a_connection_that_has_ended_is_free_memory_without_the_garbage_collecto
         wait_until(lambda: not [one for one in gc.get_objects() if isinstance(one, parts)])
     finally:
         gc.enable()
+
+
+def test_a_report_that_ends_although_it_is_cancelled_leaves_nothing_running(
+    opened: Opener,
+) -> None:
+    """The next one of the same peer begins then, and is cancelled as well."""
+    door = opened(pause_s=60, stubborn=True)
+    peer = associated(door)
+    peer.sendall(n_set("1.2.3") + n_set("1.2.4") + n_set("1.2.5"))
+    (served,) = door.server._reception.connections
+    assert isinstance(served, Connection)
+    wait_until(lambda: served.busy and len(served._serving._waiting) == 2)
+    door.run(door.server.stop(0))
+    assert not door.server._reception.tasks
+    assert door.scanners.set_steps[0] == "1.2.3"

@@ -18,6 +18,8 @@ ESCAPED: Final = (
 )
 DATABASE: Final = re.compile(r"[0-9]{1,9}")
 _ODD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ZONE: Final = re.compile(r"(?<=[/@])\[[0-9A-Fa-f:.]+%[^]/@]+\]")
+"""An address of IPv6 with its zone, whose % is no escape (RFC 4007 11.2)."""
 _ANY: Final = re.compile(r".+")
 OPTIONS: Final[Mapping[str, re.Pattern[str]]] = {
     "db": DATABASE,
@@ -29,7 +31,7 @@ OPTIONS: Final[Mapping[str, re.Pattern[str]]] = {
     "ssl_keyfile": _ANY,
     "ssl_password": _ANY,
     "ssl_cert_reqs": re.compile("none|optional|required"),
-    "ssl_check_hostname": re.compile("true|false"),
+    "ssl_check_hostname": re.compile("true|false|yes|no|1|0", re.IGNORECASE),
 }
 """What may stand behind the `?`, and how. All else is the broker's to say, as deadlines are."""
 
@@ -56,14 +58,15 @@ def read_redis_url(url: str) -> str:
 
 def _parted(url: str) -> tuple[SplitResult, int | None]:
     """The parts of a URL, and its port; what the library says of a bad one would quote it."""
-    if any(each.isspace() or not each.isprintable() for each in url):
+    of_a_path = url.startswith("unix://") and url == url.strip()
+    if not url.isprintable() or (" " in url and not of_a_path):
         raise ValueError(f"the url has a blank or a control character in it — {ESCAPED}")
     try:
         unquote(url, errors="strict")
         parts = urlsplit(url)
     except ValueError:
         raise ValueError(f"the url cannot be read — {ESCAPED}") from None
-    if _ODD_ESCAPE.search(url) or parts.fragment or url.endswith("#"):
+    if _ODD_ESCAPE.search(_ZONE.sub("", url)) or parts.fragment or url.endswith("#"):
         raise ValueError(f"the url has a % or # that means nothing there — {ESCAPED}")
     try:
         return parts, parts.port
@@ -79,7 +82,8 @@ def _judge_server(parts: SplitResult, port: int | None) -> None:
     if port == 0:
         raise ValueError(f"the port of the url is a number from 1 to 65535 — {EXAMPLE}")
     judge_host(parts.hostname)
-    if parts.path not in ("", "/") and not DATABASE.fullmatch(parts.path[1:]):
+    database = parts.path.strip("/")
+    if database and not DATABASE.fullmatch(database):
         raise ValueError(f"the url ends in the number of a database — {EXAMPLE}")
 
 

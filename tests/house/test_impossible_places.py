@@ -55,6 +55,11 @@ POSSIBLE = (
     "rediss://redis_1:6380/0?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required",
     f"unix:///run/redis.sock?db=2&password={SECRET}",
     f"unix://u:{SECRET}@/run/redis.sock",
+    f"unix://u:{SECRET}@/srv/of the hospital/redis.sock",
+    f"redis://:{SECRET}@[fe80::1%eth0]:6379/3",
+    "redis://[fe80::1%25eth0]/",
+    "redis://h:6379/3/",
+    "rediss://h/0?ssl_check_hostname=False",
 )
 PLACES = {
     "ris: [{name: a, to: 'h:0'}]": "a number from 1 to 65535",

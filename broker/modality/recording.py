@@ -116,8 +116,9 @@ class Recording:
         if found.references or narrowing is None:
             return read, found
         here = await self.store.run(reads.members(narrowing))
-        orders = dict.fromkeys(reads.stood(member).order for member in here.found)
-        read = await self.store.run(reads.orders(list(orders)[: reads.SLICE]))
+        waiting = dict.fromkeys(reads.stood(member).order for member in here.found)
+        orders = dict.fromkeys((*read.known.orders, *list(waiting)[: reads.SLICE]))
+        read = await self.store.run(reads.orders(list(orders)))
         return read, reconciling.reconciled(performed, _among(read.known, now), matching)
 
     def _advanced(self, known: Known, performed: Performed) -> dict[str, Order]:

@@ -22,11 +22,13 @@ STATION = "PerformedStationAETitle"
 
 NOT_FOUND = "no scheduled step found"
 PARTLY_FOUND = "not every scheduled step found"
+OF_ANOTHER = "its accession number is of another patient"
+"""Why no step was found: the number was typed wrongly at the scanner, or the patient was."""
 UNLINKED_BY_HAND = "a person has unlinked it"
 TYPED_ORDER = "its order was typed by hand: no RIS is told yet"
 BY_HAND = "by hand: "
 """How the evidence of a reference begins that a person has made; who it was follows."""
-UNLINKED = frozenset({NOT_FOUND, PARTLY_FOUND})
+UNLINKED = frozenset({NOT_FOUND, PARTLY_FOUND, OF_ANOTHER})
 
 
 class Level(StrEnum):
@@ -93,17 +95,18 @@ def reconciled(performed: Performed, among: Candidates, matching: Matching = STA
     known = list(among.orders)
     items = performed.attributes.get(SCHEDULED_ITEMS) or [{}]
     found: dict[tuple[str, str, str], Reference] = {}
-    missed = 0
+    missed: list[Attributes] = []
     for item in items:
         reference = _matched(item, performed, known, among, matching)
         if reference is None:
-            missed += 1
+            missed.append(item)
             continue
         found.setdefault((reference.order, reference.procedure, reference.step), reference)
-    fact = (PARTLY_FOUND if found else NOT_FOUND) if missed else ""
-    others = tuple(e for e in performed.exceptions if e not in UNLINKED)
-    exceptions = (*others, fact) if fact else others
-    return performed.altered(references=tuple(found.values()), exceptions=exceptions)
+    facts = [PARTLY_FOUND if found else NOT_FOUND] if missed else []
+    if any(_is_of_another(item, performed, known, among.people) for item in missed):
+        facts.append(OF_ANOTHER)
+    others = (e for e in performed.exceptions if e not in UNLINKED)
+    return performed.altered(references=tuple(found.values()), exceptions=(*others, *facts))
 
 
 def followed(performed: Performed, aliases: Mapping[str, str]) -> Performed:
@@ -247,6 +250,15 @@ def _by_accession(asked: _Asked, orders: list[Order]) -> Found | None:
         if of_accession:
             return _narrowed(of_accession, asked)
     return None
+
+
+def _is_of_another(
+    item: Attributes, performed: Performed, orders: list[Order], people: People
+) -> bool:
+    """Tell whether the accession number is known, and every order of it is of somebody else."""
+    said = _Asked.of(item).accession
+    named = [o for o in orders if said and o.accession in (said, said.upper())]
+    return bool(named) and not any(same_person(o, performed.attributes, people) for o in named)
 
 
 def _by_patient(

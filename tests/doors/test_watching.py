@@ -216,17 +216,20 @@ def test_an_exam_of_which_no_order_is_known_is_traced_by_the_number_its_scanner_
     accepted(broker.hl7, orm_o01(order))
     begun = only(broker, order)
     uids = {accession: new_uid() for accession in ("TYPED-7", order.accession)}
+    known = {order.accession: "; its accession number is of another patient"}
     for accession, uid in uids.items():
         told = {**begun, "AccessionNumber": accession, "StudyInstanceUID": new_uid()}
         told |= {"PatientID": stranger.patient.patient_id, "PatientName": "ELSE^SOMEBODY"}
         assert broker.scanner.mpps_start(told, uid=uid, now=NOW) == 0x0000
         exam = moments(command, accession)[-1]
         assert (exam["what"], exam["id"]) == ("N-CREATE", uid)
-        assert exam["outcome"] == "0000, IN PROGRESS; no scheduled step found"
+        why = "no scheduled step found" + known.get(accession, "")
+        assert exam["outcome"] == f"0000, IN PROGRESS; {why}"
     code, listed, _ = command("mpps", "list", "--json")
-    rows = {row["mpps"]: row["accession"] for row in json.loads(listed)}
+    rows = {row["mpps"]: row for row in json.loads(listed)}
     assert code == 0
-    assert {uid: rows[uid] for uid in uids.values()} == {u: a for a, u in uids.items()}
+    assert {a: rows[uid]["accession"] for a, uid in uids.items()} == {a: a for a in uids}
+    assert rows[uids[order.accession]]["to_look_at"].endswith(known[order.accession])
     assert "see `broker trace TYPED-7`" in command("show", "TYPED-7")[2]
 
 

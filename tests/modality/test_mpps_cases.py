@@ -23,7 +23,7 @@ from broker.worklist.performing import (
     ExamRules,
     NeverEnded,
 )
-from broker.worklist.reconciling import Level, Matching
+from broker.worklist.reconciling import NOT_FOUND, OF_ANOTHER, Level, Matching
 from tests.modality.hospital import (
     ITEMS,
     SERIES,
@@ -422,6 +422,25 @@ def test_an_exam_that_names_no_order_is_of_the_step_that_waits_here_if_the_site_
         assert len(written.performed.references) == references
     assert (hospital.statuses(order), hospital.statuses(later)) == (["STARTED"], ["SCHEDULED"])
     assert hospital.states(order) == ["IP"]
+
+
+def test_an_exam_under_the_number_of_another_patient_is_taken_and_looked_at_also_by_a_guess(
+    hospital: Hospital, scanner: Modality
+) -> None:
+    order = hospital.ordered()
+    said = {
+        STATUS: "IN PROGRESS",
+        "PatientID": "SOMEBODY-ELSE",
+        "PerformedStationAETitle": "CT7",
+        ITEMS: [{"StudyInstanceUID": new_uid(), "AccessionNumber": order.accession}],
+    }
+    guessing = ExamRules(Matching((Level.STUDY, Level.ACCESSION, Level.PATIENT)))
+    for recording in (hospital.recording, replace(hospital.recording, rules=guessing)):
+        exam = Performed(sop_instance_uid=new_uid(), status="IN PROGRESS", attributes=said)
+        written = hospital.run(recording.write(MppsChange(ABSENT, None, exam), exam))
+        assert written
+        assert written.performed.exceptions == (NOT_FOUND, OF_ANOTHER)
+    assert hospital.statuses(order) == ["SCHEDULED"]
 
 
 def test_a_strict_ae_hears_of_what_is_too_long_and_of_what_was_not_created(

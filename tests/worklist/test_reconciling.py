@@ -14,6 +14,7 @@ from broker.worklist.mpps import IN_PROGRESS, SCHEDULED_ITEMS, STATUS, Performed
 from broker.worklist.performing import ExamRules
 from broker.worklist.reconciling import (
     NOT_FOUND,
+    OF_ANOTHER,
     PARTLY_FOUND,
     Candidates,
     Level,
@@ -114,3 +115,32 @@ def test_of_a_group_the_rest_waits_and_is_linked_when_its_order_comes() -> None:
 def test_an_exam_that_waits_is_not_given_to_an_order_by_a_guess() -> None:
     waits = exam().model_copy(update={"exceptions": (NOT_FOUND,)})
     assert linked(said(Action.SCHEDULE, group()), [waits], ExamRules(GUESSING)) == []
+
+
+@pytest.mark.parametrize(
+    ("accession", "patient", "why"),
+    [
+        ("A1", "999", (NOT_FOUND, OF_ANOTHER)),
+        ("a1", "999", (NOT_FOUND, OF_ANOTHER)),
+        ("A9", "999", (NOT_FOUND,)),
+        ("", "999", (NOT_FOUND,)),
+        ("A1", "123", ()),
+        ("A1", "", ()),
+    ],
+)
+def test_an_exam_under_the_number_of_another_patient_says_so(
+    accession: str, patient: str, why: tuple[str, ...]
+) -> None:
+    known = said(Action.SCHEDULE, group())
+    among = Candidates(tuple(known.orders.values()), known.patients, BEGAN)
+    one = exam({"AccessionNumber": accession}, patient=patient)
+    assert reconciled(one, among, Matching()).exceptions == why
+
+
+def test_an_exam_that_was_under_the_number_of_another_patient_is_linked_when_its_order_comes() -> (
+    None
+):
+    waits = exam({"AccessionNumber": "A1"}, patient="999")
+    waits = waits.model_copy(update={"exceptions": (NOT_FOUND, OF_ANOTHER)})
+    [made] = linked(said(Action.SCHEDULE, group(PatientID="999")), [waits], ExamRules())
+    assert made.exam.exceptions == ()

@@ -65,7 +65,7 @@ class Entry:
         if self._opens(said):
             return None
         if said:  # a browser asks without, at first
-            self._tries.wrong(address, now)
+            self._tries.wrong(address, said, now)
             self._wrong.inc()
             wait = self._tries.wait_s(address, now)
             log.warning("password refused", address=address, wait_s=round(wait))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import secrets
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -12,24 +15,41 @@ MOST: Final = 10_000
 """Addresses that are remembered, the last ones that tried."""
 
 
+@dataclass(slots=True)
+class _Owed:
+    """Until when an address owes time, and what it has tried lately, as digests."""
+
+    until: float
+    tried: deque[bytes] = field(default_factory=lambda: deque(maxlen=AT_ONCE))
+
+
 class Tries:
-    """Wrong passwords by address: each costs `AGAIN_S`, and `AT_ONCE` of them may be owed."""
+    """Wrong passwords by address: each costs `AGAIN_S`, and `AT_ONCE` of them may be owed.
+
+    The same one again is no further guess and costs nothing: a monitor that still has the former
+    password does not lock out the people whose proxy it shares.
+    """
 
     def __init__(self) -> None:
-        self._owed_until: OrderedDict[str, float] = OrderedDict()
+        self._owed: OrderedDict[str, _Owed] = OrderedDict()
+        self._key = secrets.token_bytes(16)
 
     def wait_s(self, address: str, now: float) -> float:
         """How long nobody of this address may try at all; 0.0 when somebody may."""
-        owed = self._owed_until.get(_neighbours(address), now) - now
-        return max(0.0, owed - (AT_ONCE - 1) * AGAIN_S)
+        owed = self._owed.get(_neighbours(address))
+        return max(0.0, owed.until - now - (AT_ONCE - 1) * AGAIN_S) if owed else 0.0
 
-    def wrong(self, address: str, now: float) -> None:
-        """Note that a password was wrong."""
+    def wrong(self, address: str, shown: str, now: float) -> None:
+        """Note that what was shown was wrong."""
         who = _neighbours(address)
-        self._owed_until[who] = max(self._owed_until.get(who, now), now) + AGAIN_S
-        self._owed_until.move_to_end(who)
-        if len(self._owed_until) > MOST:
-            self._owed_until.popitem(last=False)
+        owed = self._owed.setdefault(who, _Owed(now))
+        self._owed.move_to_end(who)
+        digest = blake2b(shown.encode(), digest_size=8, key=self._key).digest()
+        if digest not in owed.tried:
+            owed.tried.append(digest)
+            owed.until = max(owed.until, now) + AGAIN_S
+        if len(self._owed) > MOST:
+            self._owed.popitem(last=False)
 
 
 def _neighbours(address: str) -> str:

@@ -153,21 +153,33 @@ def test_after_ten_wrong_passwords_an_address_has_to_wait_and_others_do_not(
 
 def test_wrong_passwords_are_paid_for_with_time_and_by_each_address_alone() -> None:
     tries = Tries()
-    for _ in range(AT_ONCE):
+    for n in range(AT_ONCE):
         assert tries.wait_s("10.1.2.3", 100.0) == 0.0
-        tries.wrong("10.1.2.3", 100.0)
+        tries.wrong("10.1.2.3", f"wrong{n}", 100.0)
     assert tries.wait_s("10.1.2.3", 100.0) == AGAIN_S
     assert tries.wait_s("10.1.2.3", 100.0 + AGAIN_S) == 0.0
-    tries.wrong("10.1.2.3", 100.0 + AGAIN_S)
+    tries.wrong("10.1.2.3", "another", 100.0 + AGAIN_S)
     assert tries.wait_s("10.1.2.3", 100.0 + AGAIN_S) == AGAIN_S
     assert tries.wait_s("10.1.2.4", 100.0) == 0.0
     for n in range(AT_ONCE):
-        tries.wrong(f"2001:db8:1:2::{n:x}", 100.0)
+        tries.wrong(f"2001:db8:1:2::{n:x}", f"wrong{n}", 100.0)
     assert tries.wait_s("2001:db8:1:2:ffff::1", 100.0) == AGAIN_S, "one network, one machine"
     assert tries.wait_s("2001:db8:1:3::1", 100.0) == 0.0
     for n in range(2 * MOST):
-        tries.wrong(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 100.0)
-    assert len(tries._owed_until) == MOST
+        tries.wrong(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "wrong", 100.0)
+    assert len(tries._owed) == MOST
+
+
+def test_a_monitor_with_a_former_password_locks_nobody_out_behind_the_same_proxy() -> None:
+    tries = Tries()
+    for n in range(100):
+        for former in ("Bearer of last year", "Basic of last week"):
+            tries.wrong("10.1.2.3", former, 100.0 + n)
+            assert tries.wait_s("10.1.2.3", 100.0 + n) == 0.0
+    for n in range(AT_ONCE):
+        assert tries.wait_s("10.1.2.3", 200.0) == 0.0
+        tries.wrong("10.1.2.3", f"guess{n}", 200.0)
+    assert tries.wait_s("10.1.2.3", 200.0) == AGAIN_S, "guesses are paid for all the same"
 
 
 def test_pages_may_be_free_and_the_password_lie_in_a_file(

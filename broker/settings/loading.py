@@ -56,10 +56,17 @@ def with_environment(tree: Node, model: type[BaseModel], environ: Mapping[str, s
     """The tree with every BROKER_A__B variable in its place. Raises Complaints for unknown ones."""
     lists = {_variable(keys): is_list for keys, is_list in all_keys(model)}
     known = {_variable(keys): keys for keys, _ in all_keys(model)}
+    blocks = {_variable(keys[:1]) for keys in known.values() if len(keys) > 1}
     strangers = []
     for variable in sorted(environ):
         # Container platforms inject names such as BROKER_PORT for a service called "broker": only
         # what has our double underscore, or is a key of ours, can be a mistake of the operator.
+        if variable in blocks:
+            hint = (
+                f"say its keys: {next(each for each in known if each.startswith(f'{variable}__'))}"
+            )
+            strangers.append(Complaint(variable, 0, 0, "a block is not said by a variable", hint))
+            continue
         if not variable.startswith(PREFIX) or ("__" not in variable and variable not in known):
             continue
         if variable in known:

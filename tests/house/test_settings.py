@@ -155,6 +155,14 @@ def test_a_mistake_in_a_variable_names_the_variable():
     assert complaint.startswith("BROKER_HL7__LISTEN: an address is HOST:PORT")
 
 
+def test_a_whole_block_in_a_variable_is_a_mistake_and_is_not_left_out():
+    """`BROKER_AUDIT={to: file}` would keep no trail."""
+    with pytest.raises(Complaints) as caught:
+        Settings.load(None, {"BROKER_AUDIT": "{to: file}"})
+    assert "BROKER_AUDIT: a block is not said by a variable" in str(caught.value)
+    assert "BROKER_AUDIT__TO" in str(caught.value)
+
+
 def test_an_unknown_variable_is_a_mistake_with_a_suggestion():
     (complaint,) = complaints(None, BROKER_HL7__LISTN="127.0.0.1:1")
     assert complaint == (

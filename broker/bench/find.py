@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import islice
 
 from broker.bench.dicom import FIRST_DAY, Asking, Association, How, ask
 from broker.bench.entries import (
@@ -85,14 +86,18 @@ class Bench:
 
 def load(address: tuple[str, int], entries: Sequence[Entry], *, now: datetime) -> None:
     """Order every entry over MLLP. Raises MeasurementFailed when one is not accepted."""
-    for at in range(0, len(entries), PIECE):
-        frames = [order_frame(entry, sent=now) for entry in entries[at : at + PIECE]]
-        loaded = send_orders(
-            address, frames, connections=min(LOADING_CONNECTIONS, len(frames)), seconds=LOADING_S
-        )
+    load_frames(address, (order_frame(entry, sent=now) for entry in entries))
+
+
+def load_frames(address: tuple[str, int], frames: Iterable[bytes]) -> None:
+    """Send all orders over MLLP. Raises MeasurementFailed when one is not accepted."""
+    waiting = iter(frames)
+    while piece := list(islice(waiting, PIECE)):
+        connections = min(LOADING_CONNECTIONS, len(piece))
+        loaded = send_orders(address, piece, connections=connections, seconds=LOADING_S)
         accepted = len(loaded.latencies_s) - loaded.faults
-        if accepted != len(frames):
-            raise MeasurementFailed(f"the broker accepted {accepted} of {len(frames)} orders")
+        if accepted != len(piece):
+            raise MeasurementFailed(f"the broker accepted {accepted} of {len(piece)} orders")
 
 
 def measure(bench: Bench, servers: Mapping[str, tuple[str, int]], about: str = "") -> Iterator[Row]:

@@ -36,7 +36,7 @@ def unpacked(content: bytes, kind: str) -> bytes:
         raise ValueError("packed by another version of the broker")
     try:
         return _codec(kind)[1].decompress(content[1:], allow_extra_data=False)
-    except Damaged as error:
+    except (Damaged, MemoryError, OverflowError) as error:  # damage may claim any size
         raise ValueError("damaged or broken off") from error
 
 

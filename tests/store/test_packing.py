@@ -50,6 +50,15 @@ def test_what_is_cut_damaged_or_has_more_behind_it_is_said(kind: str) -> None:
             unpacked(content, kind)
 
 
+@pytest.mark.parametrize("size", [2**48, 2**63 - 1])
+def test_what_claims_to_be_larger_than_all_memory_is_damaged(size: int) -> None:
+    """Else one damaged record would be the end of every list that has it."""
+    header = b"\x02\x28\xb5\x2f\xfd\xe0"  # a frame of one segment that says its size
+    claims = header + size.to_bytes(8, "little") + b"\x01\x00\x00"
+    with pytest.raises(ValueError, match="damaged"):
+        unpacked(claims, "record")
+
+
 def test_what_was_deflated_before_is_still_read() -> None:
     deflated = bytes.fromhex(DEFLATED)
     assert unpacked(deflated, "message") == SAID

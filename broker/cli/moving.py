@@ -147,7 +147,13 @@ def _imported(
 
 
 def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts.items())
+    return ", ".join(f"{count} {_several(kind, count)}" for kind, count in counts.items())
+
+
+def _several(kind: str, count: int) -> str:
+    if count == 1 or kind == "numbers given":
+        return kind
+    return kind + ("es" if kind.endswith("s") else "s")
 
 
 def _lines(report: Report, rehearsed: bool) -> Iterator[str]:

@@ -56,10 +56,13 @@ def performed(raw: bytes) -> Performed:
 
 
 def received(raw: bytes) -> bytes:
-    """Read the data set of an MPPS request as it came."""
-    if raw[:1] == b"x":  # as it was stored till format 4 of the data
-        return zlib.decompress(raw)
-    return unpacked(raw, "record")
+    """Read the data set of an MPPS request as it came. Raises ValueError."""
+    if raw[:1] != b"x":
+        return unpacked(raw, "record")
+    try:
+        return zlib.decompress(raw)  # as it was stored till format 4 of the data
+    except zlib.error as error:
+        raise ValueError("damaged") from error
 
 
 def order_values(raw: bytes) -> tuple[bytes, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import zlib
 
-from broker.store import archive, keys, reads
+import pytest
+
+from broker.store import archive, keys, reads, stored
 from broker.store.archive import Archived
 from broker.store.executors import Store
 from broker.store.packing import packed
@@ -49,3 +52,11 @@ def test_r13_an_archived_message_that_lacks_what_was_added_later_is_read() -> No
     assert archive.entry(fields) == Archived(
         "R|N", "1", "ORM^O01", "applied", "", 1.0, (), "m@1", b"MSH|"
     )
+
+
+def test_r13_data_sets_of_an_exam_are_read_as_an_earlier_release_deflated_them() -> None:
+    said = b"\x08\x00\x16\x00UI"
+    assert stored.received(zlib.compress(said)) == said
+    assert stored.received(packed(said, "record")) == said
+    with pytest.raises(ValueError, match="damaged"):
+        stored.received(zlib.compress(said)[:-1])

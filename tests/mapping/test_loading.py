@@ -102,6 +102,29 @@ def test_a_small_mapping_is_right(written: Written) -> None:
         ),
         (
             "{M: M, F: F}",
+            "{file: tables/sexx.csv}",
+            "site.yaml:7:15: 'tables/sexx.csv' cannot be read: no such file or directory — "
+            "did you mean 'tables/sex.csv'?",
+        ),
+        (
+            "mapping: site",
+            "mapping: [site]",
+            "site.yaml:1:10: mapping: must be text — write one value, without '-' or [ ]",
+        ),
+        (
+            "lookup(sex)",
+            "lookup(sex)\n  PatientID:",
+            "site.yaml:13:13: PatientID: must be a block of keys — fill it, or take it away",
+        ),
+        ("[ORM^O01]", "ORM^O01", "site.yaml:4:13: messages: must be a list — put [ ] around it"),
+        (
+            "{M: M, F: F}",
+            "M",
+            "site.yaml:7:8: sex: must be a block of keys — write its keys below it, each as "
+            "KEY: value; known: case, default, file",
+        ),
+        (
+            "{M: M, F: F}",
             "{file: tables/sex.csv, key: side, value: sex}",
             "site.yaml:7:36: tables/sex.csv has no column 'side' — did you mean 'said'?",
         ),
@@ -362,4 +385,29 @@ def test_a_table_with_a_mistake_of_form_still_misses_its_file(written: Written) 
     assert [each.split(" — ")[0] for each in heads(folder)] == [
         "site.yaml:7:15: 'tables/none.csv' cannot be read: no such file or directory",
         "site.yaml:7:32: unknown key 'keyy'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "place"),
+    [
+        ("{CT: A-TITLE-FAR-TOO-LONG}", "site.yaml:7:15"),
+        ("{rows: {CT: A-TITLE-FAR-TOO-LONG}}", "site.yaml:7:22"),
+        ("{rows: {CT: CT1}, default: A-TITLE-FAR-TOO-LONG}", "site.yaml:7:37"),
+        ("{file: tables/rooms.csv, key: kind, value: room}", "tables/rooms.csv:3:11"),
+        ("{file: tables/rooms.csv, key: kind, value: room, rows: {MR: MR1}}", ""),
+    ],
+)
+def test_a_value_of_a_table_that_does_not_fit_is_told_where_it_is_written(
+    written: Written, table: str, place: str
+) -> None:
+    site = SITE.replace("{M: M, F: F}", table).replace("sex", "rooms")
+    step = "ScheduledProcedureStepSequence: {item: {ScheduledStationAETitle: OBR-24 | lookup"
+    folder = written(site.replace("PatientSex: PID-8 | lookup(rooms)", f"{step}(rooms)}}}}"))
+    rooms = "kind,note,room\nCT,a,CT1\nMR,'b, 2',A-TITLE-FAR-TOO-LONG\n".replace("'", '"')
+    (folder / "tables" / "rooms.csv").write_text(rooms)
+    fact = "'A-TITLE-FAR-TOO-LONG' of table 'rooms' is not an AE title of up to 16"
+    needed = "plain characters, as ScheduledStationAETitle must be"
+    assert [each for each in heads(folder) if "of table" in each] == [
+        f"{each}: {fact} {needed}" for each in [place] if each
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker.mapping.compiling.compiler import Compiler
 from broker.mapping.compiling.kinds import REMEDY, looked_up, texts_of
@@ -25,7 +25,7 @@ from broker.mapping.standards.dictionaries import (
     vr_of,
 )
 from broker.mapping.standards.terms import odd_term
-from broker.mapping.text.nodes import Node
+from broker.mapping.text.nodes import Complaint, Node
 from broker.mapping.values.evaluation import Closure, Evaluation, Origin, Unfit
 from broker.mapping.values.fitting import Fit, clean_limit, fit_for
 from broker.mapping.values.functions import TABLE
@@ -233,28 +233,47 @@ def _judge_values(
 
 def _judge_rows(compiler: Compiler, keyword: str, name: str, separator: str, fit: Fit) -> None:
     """Whether the values of a table fit, or the parts that they are split into."""
-    table, place = compiler.tables[name], compiler.root.at(["tables", name])
-    said = (value for value in (*table.rows.values(), table.default) if value)
-    parts = (each for value in said for each in (value.split(separator) if separator else [value]))
-    for value in dict.fromkeys(part.strip() if separator else part for part in parts):
-        _judge_value(compiler, keyword, place, f"'{value[:40]}' of table '{name}'", value, fit)
+    table, judged = compiler.tables[name], set[str]()
+    for whole in dict.fromkeys((*table.rows.values(), table.default or "")):
+        for part in map(str.strip, whole.split(separator)) if separator else (whole,):
+            wrong = _wrong(keyword, part, fit, of_table=True) if part not in judged else None
+            judged.add(part)
+            if wrong is not None:
+                what, place = f"'{part[:40]}' of table '{name}'", compiler.written[name](whole)
+                compiler.complaints.append(wrong.told(place, what))
 
 
 def _judge_value(
     compiler: Compiler, keyword: str, node: Node, what: str, value: str | None, fit: Fit
 ) -> None:
     """Whether a value that stands in the mapping fits its attribute, as the encoder will see it."""
+    if wrong := _wrong(keyword, value or "", fit):
+        compiler.complaints.append(wrong.told(node, what))
+
+
+class _Wrong(NamedTuple):
+    """Why a value that a mapping gives cannot stand in its attribute, or is odd there."""
+
+    fact: str
+    hint: str
+    severity: str = "error"
+
+    def told(self, node: Node, what: str) -> Complaint:
+        """The complaint about it where it stands; `what` says what it is."""
+        complaint = node.complaint(f"{what} {self.fact}", self.hint)
+        return replace(complaint, severity=self.severity)
+
+
+def _wrong(keyword: str, value: str, fit: Fit, *, of_table: bool = False) -> _Wrong | None:
     if not value:
-        return
+        return None
     if unfit := _unfit(fit, value):
-        needed = f", as {keyword} must be" if "of table" in what else ""
-        several = is_multiple(keyword) and "\\" in value and needed
-        hint = SEVERAL if several else ""
-        compiler.complaints.append(node.complaint(f"{what} {unfit}{needed}", hint))
-    elif odd := odd_term(keyword, value):
-        fact, hint = odd
-        complaint = node.complaint(f"{what} {fact}", hint)
-        compiler.complaints.append(replace(complaint, severity="warning"))
+        needed = f", as {keyword} must be" if of_table else ""
+        several = of_table and is_multiple(keyword) and "\\" in value
+        return _Wrong(f"{unfit}{needed}", SEVERAL if several else "")
+    if odd := odd_term(keyword, value):
+        return _Wrong(*odd, "warning")
+    return None
 
 
 def _constant(text: str | None, fit: Fit | None) -> str | None:

@@ -58,6 +58,8 @@ class Compiler:
     names: frozenset[str]
     complaints: list[Complaint] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
+    # Where a value of a table is written.
+    written: dict[str, Callable[[str], Node]] = field(default_factory=dict)
     used_tables: set[str] = field(default_factory=set)
     used_given: set[str] = field(default_factory=set)
     files: dict[str, bytes] = field(default_factory=dict)

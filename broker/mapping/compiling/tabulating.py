@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path as FilePath
 
 from broker.mapping.compiling.compiler import Compiler
 from broker.mapping.files.rules import TableRule
-from broker.mapping.text.document import decode, read_bytes, why
+from broker.mapping.text.document import decode, perhaps_meant, read_bytes, why
 from broker.mapping.text.nearest import did_you_mean
 from broker.mapping.text.nodes import Complaints, Node
-from broker.mapping.text.sheets import Row, Sheet, cells_of
+from broker.mapping.text.sheets import Cell, Row, Sheet, cells_of
 from broker.mapping.values.tables import ANY_OTHER, table_of
 
 Key = tuple[str, ...]
@@ -21,14 +22,15 @@ def add_tables(compiler: Compiler, rules: dict[str, TableRule]) -> None:
     """The tables of a file, for its expressions to look things up in."""
     for name, rule in rules.items():
         node = compiler.root.at(["tables", name])
-        rows = dict(_inline(compiler, node, rule))
+        inline = dict(_inline(compiler, node, rule))
+        rows = {key: rule.rows[text] for key, text in inline.items()}
         if rule.case == "ignore":
             for first, other in _alike(rows):
                 fact = f"'{'|'.join(other)}' is '{'|'.join(first)}' as well"
                 place = node.at(["rows"]) if "rows" in node.entries else node
                 compiler.complaints.append(place.key_complaint("|".join(other), fact, CASE))
-        if rule.file is not None:
-            rows = _csv(compiler, node, rule) | rows
+        cells = _csv(compiler, node, rule) if rule.file is not None else {}
+        rows = {key: cell.text for key, cell in cells.items()} | rows
         table = table_of(
             name,
             rows.items(),
@@ -47,6 +49,22 @@ def add_tables(compiler: Compiler, rules: dict[str, TableRule]) -> None:
             fact = "a key that is missing is refused: the default is never given"
             compiler.complaints.append(place.complaint(fact, hint))
         compiler.tables[name] = table
+        firsts = {value: key for key, value in reversed(rows.items())}
+        compiler.written[name] = partial(_where, node, inline, cells, firsts)
+
+
+def _where(
+    node: Node,
+    inline: Mapping[Key, str],
+    cells: Mapping[Key, Cell],
+    firsts: Mapping[str, Key],
+    value: str,
+) -> Node:
+    """Where a value of a table is written first: in a row here or of its file, or as default."""
+    key = firsts.get(value)
+    if key is None:
+        return node.at(["default"])
+    return node.at(["rows", inline[key]]) if key in inline else cells[key].node
 
 
 def judge_lost_files(compiler: Compiler, root: Node) -> None:
@@ -58,40 +76,38 @@ def judge_lost_files(compiler: Compiler, root: Node) -> None:
             _beside(compiler, where, where.text)
 
 
-def _inline(
-    compiler: Compiler, node: Node, rule: TableRule
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    for text, value in rule.rows.items():
+def _inline(compiler: Compiler, node: Node, rule: TableRule) -> Iterator[tuple[Key, str]]:
+    """The keys of the rows that are written here, each with its text."""
+    for text in rule.rows:
         parts = text.split("|") if len(rule.key) > 1 and text != ANY_OTHER else [text]
         if len(parts) != len(rule.key) and text != ANY_OTHER:
             rows = node.at(["rows"])
             fact = f"'{text}' has {len(parts)} parts, the key has {len(rule.key)}"
             compiler.complaints.append(rows.key_complaint(text, fact, "write CT|WARD3"))
         elif text == ANY_OTHER:
-            yield (ANY_OTHER,) * len(rule.key), value
+            yield (ANY_OTHER,) * len(rule.key), text
         else:
-            yield tuple(part.strip() for part in parts), value
+            yield tuple(part.strip() for part in parts), text
 
 
-def _csv(compiler: Compiler, node: Node, rule: TableRule) -> dict[tuple[str, ...], str]:
+def _csv(compiler: Compiler, node: Node, rule: TableRule) -> dict[Key, Cell]:
     where = node.at(["file"])
     text = _beside(compiler, where, rule.file or "")
     if text is None:
         return {}
     sheet = Sheet(text, f"{FilePath(where.source.name).parent / (rule.file or '')}")
-    rows: dict[tuple[str, ...], str] = {}
+    rows: dict[Key, Cell] = {}
     if not sheet.is_broken and _has_columns(compiler, node, rule, sheet):
         rows = _rows(sheet, rule)
     compiler.complaints.extend(sheet.complaints)
     return rows
 
 
-def _rows(sheet: Sheet, rule: TableRule) -> dict[tuple[str, ...], str]:
-    """The rows of a sheet that has the columns of the rule; of a key twice the first holds."""
+def _rows(sheet: Sheet, rule: TableRule) -> dict[Key, Cell]:
+    """The values of a sheet that has the columns of the rule; of a key twice the first holds."""
     places = [sheet.columns.index(column) for column in rule.key]
     value_place = sheet.columns.index(rule.value)
-    rows: dict[tuple[str, ...], str] = {}
-    lines: dict[tuple[str, ...], int] = {}
+    rows: dict[Key, Cell] = {}
     for row in sheet.rows:
         key, (value,) = cells_of(row, places), cells_of(row, [value_place])
         if not any(key):
@@ -101,14 +117,14 @@ def _rows(sheet: Sheet, rule: TableRule) -> dict[tuple[str, ...], str]:
             continue
         _judge_row(sheet, row, key, value, value_place)
         if key in rows:
-            fact = f"'{'|'.join(key)}' again; the first row holds (line {lines[key]})"
+            fact = f"'{'|'.join(key)}' again; the first row holds (line {rows[key].line})"
             sheet.complain(row.line, fact)
-        rows.setdefault(key, value)
-        lines.setdefault(key, row.line)
+        rows.setdefault(key, Cell(value, sheet, row.line, value_place))
     if rule.case == "ignore":
-        for first, other in _alike(rows):
-            fact = f"'{'|'.join(other)}' is '{'|'.join(first)}' of line {lines[first]} as well"
-            sheet.complain(lines[other], fact, CASE)
+        for first, other in _alike({key: cell.text for key, cell in rows.items()}):
+            line = rows[first].line
+            fact = f"'{'|'.join(other)}' is '{'|'.join(first)}' of line {line} as well"
+            sheet.complain(rows[other].line, fact, CASE)
     return rows
 
 
@@ -174,7 +190,8 @@ def _beside(compiler: Compiler, node: Node, name: str) -> str | None:
     try:
         data = read_bytes(folder / name)
     except OSError as error:
-        compiler.complaints.append(node.complaint(f"'{name}' cannot be read: {why(error)}"))
+        fact, hint = f"'{name}' cannot be read: {why(error)}", perhaps_meant(folder, name)
+        compiler.complaints.append(node.complaint(fact, hint))
         return None
     compiler.files[str(folder / name)] = data
     try:

@@ -6,15 +6,19 @@ import errno
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import yaml
 
 from broker.mapping.text.events import Reader
 from broker.mapping.text.misreading import Slip, odd_indents, slip_of
+from broker.mapping.text.nearest import meant
 from broker.mapping.text.nodes import Complaint, Complaints, Node, Source
 
 MAX_BYTES = 1_000_000
+MOST_LOOKED_AT = 1000
+"""Files among which one is looked for that was perhaps meant."""
 MOST_KNOWN = 4
 """Files that are kept as they were read: many overlays stand on one base."""
 MOST_SLIPS = 20
@@ -44,6 +48,19 @@ def read_bytes(path: Path) -> bytes:
 def why(error: OSError) -> str:
     """The reason in the words of the system."""
     return (error.strerror or type(error).__name__).lower()
+
+
+def perhaps_meant(folder: Path, name: str) -> str:
+    """A hint that names the file of this kind, below a folder, that was perhaps meant, or ''."""
+    wanted = Path(name)
+    below = [each for each in islice(folder.rglob("*"), MOST_LOOKED_AT) if each.is_file()]
+    alike = {
+        each.stem: each.relative_to(folder).as_posix()
+        for each in sorted(below, reverse=True)
+        if each.suffix.lower() == wanted.suffix.lower()
+    }
+    close = meant(wanted.stem, alike)
+    return f"did you mean '{alike[close]}'?" if close else ""
 
 
 def decode(data: bytes, name: str) -> str:
@@ -111,11 +128,11 @@ def _read_lines(
     shifts = {slip.line: slip.shift for slip in slips.values()}
     guessed = frozenset(slip.line for slip in slips.values() if slip.is_guess)
     source = Source(name, lines, shifts=shifts, guessed=guessed)
-    meant = "\n".join(_mended(lines, slips)) if slips else text
+    mended = "\n".join(_mended(lines, slips)) if slips else text
     told = [_told(Source(name, lines), slip) for slip in slips.values()]
     reader = Reader(source)
     try:
-        root = reader.document(yaml.parse(meant, Loader=yaml.CSafeLoader))
+        root = reader.document(yaml.parse(mended, Loader=yaml.CSafeLoader))
     except yaml.MarkedYAMLError as error:
         raise _Misread(error) from error
     except yaml.YAMLError as error:

@@ -6,8 +6,9 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from broker.mapping.text.nodes import Complaint, Source
+from broker.mapping.text.nodes import Complaint, Node, Source
 
 MAX_ROWS = 100_000
 COMMENT = "#"
@@ -116,6 +117,21 @@ class Sheet:
                 return
         if not self.rows:
             self.complain(self.heading, "has no row below the names", severity="warning")
+
+
+class Cell(NamedTuple):
+    """A cell of a sheet: `line` is that of its row, `number` its column, from 0."""
+
+    text: str
+    sheet: Sheet
+    line: int
+    number: int
+
+    @property
+    def node(self) -> Node:
+        """The cell with the place where it is written."""
+        column = self.sheet.place_of(self.line, self.number)
+        return Node(self.text, self.sheet.source, self.line, column, len(self.text))
 
 
 def cells_of(row: Row, columns: Sequence[int]) -> tuple[str, ...]:

@@ -22,6 +22,15 @@ SHAPES = {
     "model_attributes_type": "must be a block of keys",
 }
 """What pydantic misses, in the words of the file."""
+REMEDIES: Final = {
+    ("must be text", "list"): "write one value, without '-' or [ ]",
+    ("must be text", "mapping"): "write one value; one that begins with { stands in quotes",
+    ("must be a list", "text"): "put [ ] around it",
+    ("must be a list", "mapping"): "begin each entry with '-'",
+    ("must be a block of keys", "text"): "write its keys below it, each as KEY: value",
+    ("must be a block of keys", "list"): "write its keys below it, each as KEY: value",
+}
+"""What to write instead, by what is missed and what stands there."""
 GLUED = re.compile(r"[A-Za-z][\w-]*:(?=\S)")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -73,8 +82,10 @@ def _model_complaint(detail: Any, root: Node, model: type[BaseModel] | None) -> 
     if kind == "missing":
         return _missing_key(str(path[-1]), root.at(path[:-1]))
     if kind in SHAPES or (kind in CHOICES and node.text is None):
-        hint = _shape_hint(node, _named(path), _keys_at(model, path))
-        return node.complaint(f"{_named(path)}: {SHAPES.get(kind, SHAPES['string_type'])}", hint)
+        fact = SHAPES.get(kind, SHAPES["string_type"])
+        known = _keys_at(model, path) if kind.startswith("model") else []
+        hint = _shape_hint(node, _named(path), known) or _remedy(node, fact, known)
+        return node.complaint(f"{_named(path)}: {fact}", hint)
     if kind in CHOICES:
         return _none_of(str(detail["ctx"]["expected"]), _named(path), node)
     words = str(detail["msg"]).removeprefix("Value error, ")
@@ -147,6 +158,13 @@ def _shape_hint(node: Node, named: str, known: Sequence[str]) -> str:
     if node.kind == "list" and named not in known and "from" in known:
         return "several sources stand as 'from: [a, b]'"
     return ""
+
+
+def _remedy(node: Node, fact: str, known: Sequence[str]) -> str:
+    if node.kind == "nothing":
+        return "fill it, or take it away"
+    hint = REMEDIES.get((fact, node.kind), "")
+    return f"{hint}; known: {', '.join(known)}" if hint and known else hint
 
 
 def _keys_at(model: type[BaseModel] | None, path: Sequence[str | int]) -> list[str]:

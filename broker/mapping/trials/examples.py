@@ -21,7 +21,7 @@ from broker.mapping.files.rules import (
     OutboundExample,
 )
 from broker.mapping.standards.judging import judged
-from broker.mapping.text.document import MAX_BYTES, read_bytes, why
+from broker.mapping.text.document import MAX_BYTES, perhaps_meant, read_bytes, why
 from broker.mapping.text.nodes import Complaint, Node
 from broker.mapping.trials.trying import Trial, try_message, unranked
 
@@ -92,7 +92,8 @@ def _inbound(
         raw = _message(loaded.path.parent, example.message)
     except OSError as error:
         reason = why(error)
-        complaint = place.complaint(f"'{example.message}' cannot be read: {reason}")
+        hint = perhaps_meant(loaded.path.parent, example.message)
+        complaint = place.complaint(f"'{example.message}' cannot be read: {reason}", hint)
         wrong = Difference("message", reason, example.message, place, complaint, mendable=False)
         return Result(name, example.message, node, (wrong,))
     if b"\r" not in raw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -24,6 +24,8 @@ _TURN_S: Final = 60
 _LOOK_S: Final = 0.2
 _PUBLISHED_S: Final = 5.0
 """Within which every process that runs has published its metrics anew."""
+_DRAINED_S: Final = 40.0
+"""Within which doors that were told to end have ended: those of one host restart together."""
 
 
 class IndexesTooNew(Exception):
@@ -34,22 +36,32 @@ class OthersRun(Exception):
     """Brokers of an earlier version run on the store: they would leave out what we write."""
 
 
-def see_nobody_earlier(store: Store, within_s: float = _PUBLISHED_S) -> None:
-    """See that no broker runs that cannot read what we write, before we write anything.
+def see_nobody_earlier(
+    store: Store,
+    waits: Callable[[str], None] = lambda running: None,  # noqa: ARG005 - tells nobody
+    patience_s: float = _DRAINED_S,
+    quiet_s: float = _PUBLISHED_S,
+) -> None:
+    """Wait till no broker runs that cannot read what we write, before we write anything.
 
-    Raises StoreUnavailable, OthersRun.
+    `waits` is told once for whom. Raises StoreUnavailable, and OthersRun when one still runs
+    after `patience_s`.
     """
-    first = store.run(metrics.published())
-    end = time.monotonic() + within_s
+    last, heard = store.run(metrics.published()), time.monotonic()
+    end, told = heard + patience_s, False
     while store.run(Call(("GET", keys.INDEXED), _text)) != FORM:
-        if not first or time.monotonic() > end:
+        if not last or time.monotonic() > heard + quiet_s:
             return
         time.sleep(_LOOK_S)
-        now = store.run(metrics.published())
-        running = sorted(
-            name for name, taken in now.items() if name in first and taken.at > first[name].at
-        )
-        if running and store.run(Call(("GET", keys.INDEXED), _text)) != FORM:
+        found = store.run(metrics.published())
+        running = sorted(name for name in found if name in last and found[name].at > last[name].at)
+        if not running:
+            continue
+        last, heard = found, time.monotonic()
+        if not told:
+            waits(", ".join(running))
+            told = True
+        if heard > end and store.run(Call(("GET", keys.INDEXED), _text)) != FORM:
             raise OthersRun(
                 f"{', '.join(running)} of an earlier version run on this store and could not read "
                 "what this one writes: stop the brokers of all hosts, then start this version"

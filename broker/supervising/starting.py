@@ -116,9 +116,13 @@ def _refuse_bad_certificates(settings: Settings, roles: Sequence[str]) -> None:
 def _index(settings: Settings, url: str) -> None:
     """Make the indexes of an earlier version anew before a door reads them."""
     store = Store(url)
+
+    def waits(running: str) -> None:
+        log.warning("waits for doors of an earlier version to end", doors=running)
+
     try:
         if not settings.redis.is_ours:
-            see_nobody_earlier(store)
+            see_nobody_earlier(store, waits)
         orders = ensure_indexed(store, datetime.now(settings.timezone))
     except IndexesTooNew as newer:
         raise CannotRun(os.EX_CONFIG, f"redis: {newer}") from newer

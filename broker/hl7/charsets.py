@@ -163,7 +163,8 @@ def _codec(label: str, unknown: str) -> str:
         "character set is not in HL7 table 0211",
         code="103",
         location=MSH_18,
-        remedy="send a value of table 0211, or set the source's policy for unknown character sets",
+        remedy="send a value of table 0211, or say in the mapping what it is, as "
+        "source: {charset: {unknown: windows-1252}}",
     )
 
 

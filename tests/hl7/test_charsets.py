@@ -210,6 +210,7 @@ def test_an_unknown_label_is_refused_at_its_place() -> None:
         decoded(message("FOO", b"DOE"))
     assert (refused.value.acknowledgement, refused.value.code) == ("AE", "103")
     assert str(refused.value.location) == "MSH^1^18"
+    assert "source: {charset: {unknown: windows-1252}}" in str(refused.value)
 
 
 def test_a_site_may_name_a_codec_for_unknown_labels() -> None:

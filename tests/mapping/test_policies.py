@@ -311,7 +311,11 @@ def test_what_is_missing_is_told_with_every_field_that_would_do(
     [
         ((PID, OBR), "ORC^1^1: there is no ORC segment - send a code of the actions table"),
         ((PID, "ORC||PLACER-1", OBR), "ORC^1^1: no code says what to do: the field is empty"),
-        ((PID, "ORC|ZZ|PLACER-1", OBR), "ORC^1^1: no line of the actions table is for this code"),
+        (
+            (PID, "ORC|ZZ|PLACER-1", OBR),
+            "ORC^1^1: no line of the actions table is for this code - send a code of the actions "
+            "table, or add a line for it, as {when: ORC-1 = CODE, do: schedule} (site.yaml:9)",
+        ),
     ],
 )
 def test_an_order_without_a_control_code_is_told_from_one_with_an_unknown_code(

@@ -26,6 +26,7 @@ from broker.worklist.policies import STANDARD, Groups, Policies
 
 COMMENTS = "ImagingServiceRequestComments"
 LONGEST_COMMENTS = 10_240  # LT
+SEND = "send a code of the actions table"
 
 
 PER_ORDER, PER_PATIENT = "per order", "per patient"
@@ -162,20 +163,21 @@ def _left_out(location: str, refusal: Refusal) -> Outcome:
 
 def _not_understood(inbound: Inbound, line: ActionLine, evaluation: Evaluation) -> Refusal:
     by_control = inbound.parted == PER_ORDER
-    origin = Origin("ORC-1", "ORC", 1) if by_control else Origin("MSH-9", "MSH", 9)
+    origin = Origin("ORC-1", "ORC", 1) if by_control else Origin("MSH-9.2", "MSH", 9)
     segment = segment_of(evaluation, origin)
-    fact, remedy = "no line of the actions table is for this code", ""
+    fact = "no line of the actions table is for this code"
+    remedy = f"{SEND}, or add a line for it, as {{when: {origin.label} = CODE, do: schedule}}"
     if line.note:
         fact, remedy = "the actions table refuses this code", line.note
     if segment is None:
-        fact, remedy = f"there is no {origin.segment} segment", ""
+        fact, remedy = f"there is no {origin.segment} segment", SEND
     elif not segment.field(origin.field).strip():
-        fact, remedy = "no code says what to do: the field is empty", ""
+        fact, remedy = "no code says what to do: the field is empty", SEND
     return Refusal(
         fact,
         code="201" if line.note and not by_control else "103",
         location=Location(origin.segment, segment.sequence if segment else 1, origin.field),
-        remedy=remedy or "send a code of the actions table, or add a line for it",
+        remedy=remedy,
         rule=near(line.place),
     )
 

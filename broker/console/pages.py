@@ -1,15 +1,16 @@
-"""The pages of the console: /healthz, /readyz, /health/deep and /metrics."""
+"""The pages of the console: /healthz, /readyz, /health/deep and /metrics, with / before them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from html import escape
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -62,10 +63,29 @@ def application(
         shown = health.exposition(*([snapshot(ours, at=health.at)] if ours else []))
         return Response(shown, media_type=CONTENT_TYPE_PLAIN_0_0_4, headers=NEVER_CACHED)
 
-    pages = (healthz, readyz, metrics)
-    routes = [Route(f"/{page.__name__}", page) for page in pages]
-    application = Starlette(routes=[*routes, Route("/health/deep", deep)])
+    pages = {
+        "/readyz": readyz,
+        "/health/deep": deep,
+        "/metrics": metrics,
+        "/healthz": healthz,
+    }
+    links = first_page((path, page.__doc__ or "") for path, page in pages.items())
+
+    async def first(_: Request) -> Response:
+        return HTMLResponse(links, headers=NEVER_CACHED)
+
+    routes = [Route(path, page) for path, page in {"/": first, **pages}.items()]
+    application = Starlette(routes=routes)
     password = asked_of.password.get_secret_value() if asked_of else ""
     if not asked_of or not password:
         return application
     return Entry(application, asked_of.user, password, asked_of.free, ours, alarm)
+
+
+def first_page(pages: Iterable[tuple[str, str]]) -> str:
+    """Write the page that leads to the others, each with what it says."""
+    links = "".join(f'<li><a href="{path}">{path}</a> {escape(said)}\n' for path, said in pages)
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        f"<title>Worklist broker</title>\n<h1>Worklist broker</h1>\n<ul>\n{links}</ul>\n</html>\n"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -89,7 +90,7 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
         assert get(place, "healthz") == (200, "ok\n")
         status, ready = get_json(place, "readyz")
         _, text = get(place, "metrics")
-        assert get(place, "")[0] == 404
+        assert get(place, "nothing")[0] == 404
         assert get(place, "readyz", data=b"x")[0] == 405
 
     assert status == 200
@@ -132,6 +133,14 @@ def test_every_hop_is_reported_and_the_sum_of_all_processes_is_served(
         "broker_store_mapping_active_timestamp_seconds 5.0",
     ):
         assert line in lines
+
+
+def test_the_first_page_leads_to_all_others(server: EmbeddedServer) -> None:
+    with console(server) as (_, place):
+        status, page = get(place, "")
+        links = re.findall('<a href="/([^"]+)">', page)
+        assert (status, links) == (200, ["readyz", "health/deep", "metrics", "healthz"])
+        assert 404 not in {get(place, link)[0] for link in links}
 
 
 def test_without_redis_it_lives_says_why_it_is_not_ready_and_recovers(

@@ -101,7 +101,11 @@ def release_of(binary: Path) -> Release:
     """What `--version` says. Raises NoServer."""
     try:
         answer = subprocess.run(
-            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+            [binary, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=START_DEADLINE_S,  # the whole machine may be starting
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise NoServer(f"{binary} does not run here: {error}") from error

@@ -144,6 +144,14 @@ class BrokerWorker(SimpleWorker):
         self.stop.set()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
+    def teardown(self) -> None:
+        """Leave, on a new connection: a signal may have ended a command before its reply came.
+
+        The next command would be given that reply, or wait till a BLPOP is over.
+        """
+        self.connection.connection_pool.disconnect()
+        super().teardown()  # type: ignore[no-untyped-call]
+
     def serve(self) -> None:
         """Run jobs until told to stop, or until RQ gives up; raises StoreUnavailable."""
         with engine.reached():

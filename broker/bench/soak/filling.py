@@ -15,7 +15,7 @@ from broker.bench.dicom import Association
 from broker.bench.entries import asked, question
 from broker.bench.find import load_frames
 from broker.bench.soak import messages
-from broker.bench.soak.plan import Fate, Kind, Message, Place
+from broker.bench.soak.plan import END, Fate, Kind, Message, Place
 from broker.bench.timings import MeasurementFailed
 
 STATIONS = 8
@@ -33,12 +33,17 @@ def fill(hl7: tuple[str, int], dicom: tuple[str, int], count: int, *, now: datet
             found = len(association.answers(question(today, station)))
             if not count // STATIONS <= found <= count // STATIONS + 1:
                 raise MeasurementFailed(f"the list of {station} has {found} entries")
-        for number in range(1, 1 + min(count, DIFFERENT)):
+        for number in _numbers(count)[:DIFFERENT]:
             association.answers(asked({"AccessionNumber": f"ACC{number}"}))
         association.release()
 
 
 def _orders(count: int, today: date, now: datetime) -> Iterator[bytes]:
-    for number in range(1, 1 + count):
+    for number in _numbers(count):
         place = Place(f"FULL{number % STATIONS}", today)
         yield messages.frame(Message(Kind.NEW, number, Fate.LEFT, place), -number, sent=now)
+
+
+def _numbers(count: int) -> range:
+    """The last of the numbers: as many digits as those of the soak, which begins with the first."""
+    return range(END - count, END)

@@ -9,6 +9,10 @@ from typing import Final, NamedTuple
 
 from broker.bench.exams import FIRST
 
+END: Final = 10 * FIRST
+"""Of the numbers of orders, which have six digits."""
+MOST_BEFORE: Final = 32_000
+"""Orders that are there before a soak begins; they have the last numbers."""
 SENDERS: Final = 5
 """Connections; what is said of one order goes over one of them, which keeps its order."""
 SCANNERS: Final = 10
@@ -134,5 +138,5 @@ def number_of(cycle: int, fate: Fate) -> int:
 
 def most_minutes(orders: int) -> int:
     """How long the six digits of order numbers last."""
-    numbers = 10 * FIRST - FIRST - len(CYCLE)
+    numbers = END - MOST_BEFORE - FIRST - len(CYCLE)
     return numbers * len(CYCLE) // (len(FATES) * orders * 60)

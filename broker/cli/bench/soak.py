@@ -31,7 +31,7 @@ def soak(
     mpps: Annotated[int, typer.Option(min=1, max=50, help="Exams a second.")] = 2,
     entries: Annotated[
         int, typer.Option(min=0, max=32_000, help="On the worklist before it begins.")
-    ] = 24_000,
+    ] = 30_000,
     as_json: AsJson = False,
 ) -> None:
     """Load at a steady pace, every answer judged; each minute is told, at last the verdicts.

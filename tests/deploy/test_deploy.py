@@ -24,7 +24,7 @@ from broker.store.keys import PREFIX
 from broker.supervising.doors import ROLES
 from broker.supervising.opening import DRAIN_S
 from tests.doors.actors import CONFIG, Broker, find, until
-from tests.store.watched import free_port
+from tests.ports import free_port
 
 DEPLOY = Path("docs/deploy").absolute()
 UNITS = sorted((DEPLOY / "systemd").iterdir())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from broker.probe.scanner import Scanner, new_uid, worklist_keys
 from broker.store import selftest
 from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, send, until
 from tests.doors.commands import command_of
+from tests.ports import free_port
 from tests.tls.authority import Authority
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -34,11 +33,6 @@ OF_TLS = {"broker_console_certificate_days_left"}
 """Of a console that speaks TLS; tests/console/test_entry.py has one."""
 DOORS = ("orders", "modality", "updates", "console", "store", "selftest")
 NOW = datetime(2026, 3, 16, 9, 35, 12)  # noqa: DTZ001 - a scanner's clock shows local time
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

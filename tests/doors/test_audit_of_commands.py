@@ -15,9 +15,9 @@ from broker.cli import run_command
 from broker.probe.orders import orm_o01
 from broker.probe.scanner import new_uid
 from broker.settings.whole import shipped_mappings
-from broker.store import recall
+from broker.store import keys, recall
 from tests.audit.reading import event, kind, objects, participants, read, said
-from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, send
+from tests.doors.actors import CONFIG, Broker, accepted, new_order, only, send, until
 from tests.doors.test_refusals import edited
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -184,6 +184,7 @@ def test_what_is_shown_of_patients_is_a_record_that_was_read(broker: Broker, tol
     (message,) = told("mpps", "show", uid)
     assert (event(message), said(message)["EventActionCode"]) == (EXAM, "R")
     assert [each.attrib["UID"] for each in message.iter("MPPS")] == [uid]
+    until(lambda: broker.store.redis.exists(keys.AES), "the scanner to be noted")
     for words in (("status",), ("log",), ("trace", number), ("ae", "list")):
         assert not told(*words), "no patient in it"
 

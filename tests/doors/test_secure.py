@@ -29,6 +29,7 @@ from broker.probe.secure import Secure
 from broker.store import reads
 from broker.store.executors import Store, StoreUnavailable
 from tests.doors.actors import Broker, new_order, until
+from tests.ports import free_port
 from tests.tls.authority import Authority
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -121,11 +122,6 @@ def hospital() -> Iterator[Hospital]:
         redis.send_signal(signal.SIGTERM)
         redis.wait(10)
         shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def test_an_order_and_its_exam_go_round_over_tls_at_every_hop(hospital: Hospital) -> None:

@@ -30,15 +30,11 @@ from broker.worklist import canary
 from broker.worklist.directory import Directory, Unrecognised
 from tests.doors.actors import CONFIG, Broker, accepted, find, new_order, until
 from tests.doors.commands import Command, command_of
+from tests.ports import free_port
 from tests.tls.authority import Authority
 from tests.updates.pacs import Pacs, pacs
 
 pytestmark = pytest.mark.peer("redis-server")
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ import redis
 
 from broker.settings import Settings
 from broker.store.sentinels import group_of
+from tests.ports import free_port
 from tests.tls.authority import Authority
 
 DOWN_AFTER_MS = 1000
@@ -33,13 +33,6 @@ maxmemory-policy noeviction
 repl-diskless-sync-delay 0
 repl-timeout 5
 """
-
-
-def free_port() -> int:
-    """A port that nobody has now; the servers of a group have to know each other's before."""
-    with closing(socket.socket()) as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 class Watched:

@@ -88,8 +88,9 @@ class Line:
         for each in (self._connecting, self._following):
             if each is not None:
                 each.cancel()
-        if self._wire is not None:
-            self._wire.close()
+        for wire in (self._wire, _just_made(self._connecting)):
+            if wire is not None:
+                wire.close()
 
     async def _connected(self) -> _Wire:
         """Connect, or wait with others for the connection that is being made."""
@@ -169,6 +170,13 @@ class Line:
         if self._sentinels is not None:
             commands.append(("ROLE",))
         return commands
+
+
+def _just_made(connecting: asyncio.Future[_Wire] | None) -> _Wire | None:
+    """The connection of which nobody has heard yet, if there is one: cancelled it is no more."""
+    if connecting is None or not connecting.done() or connecting.cancelled():
+        return None
+    return None if connecting.exception() else connecting.result()
 
 
 def _is_read_only(reply: Any) -> bool:

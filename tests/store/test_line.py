@@ -220,3 +220,18 @@ def test_a_redis_that_hangs_keeps_nobody_waiting_for_three_seconds() -> None:
     """
     assert line.ANSWER_S < 3
     assert line.CONNECT_S < 3
+
+
+def test_a_connection_that_is_ready_just_when_all_is_closed_is_not_left_open(url: str) -> None:
+    async def story() -> None:
+        one = line.Line(url)
+        asking = asyncio.ensure_future(one.ask([("PING",)]))
+        while one._connecting is None or not one._connecting.done():  # noqa: ASYNC110 - each turn
+            await asyncio.sleep(0)
+        made = one._connecting.result()
+        assert one._wire is None, "nobody has heard of it yet"
+        one.close()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert not made.is_open
+
+    asyncio.run(story())

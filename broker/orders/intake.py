@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -55,6 +55,16 @@ NO_CONTROL_ID: Final = "MSH-10 is empty: its answer says to nobody which message
 UNANSWERED: Final = timedelta(milliseconds=1)
 """Till an answer is out at the soonest: what came in within it may have been sent without it."""
 log = structlog.get_logger("orders")
+
+
+class _Judged(NamedTuple):
+    """What a message asks for, before anything of the store is looked at."""
+
+    arrived: Arrival
+    groups: Sequence[asked.Change]
+    sender: Sender
+    mapping: str
+    everything: Wanted
 
 
 @dataclass(frozen=True)
@@ -196,27 +206,14 @@ class Intake:
         sent = arrived.sent
         if header.sent and (not sent or sent != instant(header.sent, arrived.zone)):
             arrived = replace(arrived, oddity=arrived.oddity or "MSH-7 is no time to go by")
-        sender = Sender(
-            header.sender,
-            source.issuer,
-            sent,
-            source.policies,
-            force=arrived.is_forced,
-            received=stamp(arrived.received),
-            replayed=arrived.again is not None,
-        )
+        sender = _sender(arrived, header, source)
         named = mappings.named(inbound.name)
         if unmapped := tuple(dict.fromkeys(each for group in groups for each in group.held)):
             return await held_back(self.answering, arrived, unmapped, named)
-        everything = wanted(
-            (group.attributes for group in groups),
-            sender.issuer,
-            orders_of_patients=any(reaches_orders(g) or is_by_patient(g) for g in groups),
-            namesakes=any(group.action in BY_NUMBER for group in groups),
-            given=any(group.numbering for group in groups),
-        )
+        everything = _everything(groups, sender)
+        judged = _Judged(arrived, groups, sender, named, everything)
         async with self.turns.of(everything.names) as waited_since:
-            return await self._in_turn(arrived, groups, sender, named, everything, waited_since)
+            return await self._in_turn(judged, waited_since)
 
     def _mislabelled(self, arrived: Arrival, header: Header, decoded: Decoded) -> Arrival:
         """Count a wrong MSH-18, and warn of it once for each source that sends one."""
@@ -228,20 +225,12 @@ class Intake:
             )
         return replace(arrived, oddity=decoded.oddity)
 
-    async def _in_turn(
-        self,
-        arrived: Arrival,
-        groups: Sequence[asked.Change],
-        sender: Sender,
-        mapping: str,
-        everything: Wanted,
-        waited_since: str | None,
-    ) -> list[bytes]:
+    async def _in_turn(self, judged: _Judged, waited_since: str | None) -> list[bytes]:
         """Try till nobody else has changed what was read."""
+        arrived, groups, sender, _, everything = judged
         if arrived.again is None and self.guesses.is_new(sender.name, groups):
             with suppress(Refused):  # perhaps because it is not as new as was guessed
-                new = reads.NOTHING
-                outcome = await self._attempt(arrived, groups, sender, mapping, everything, new)
+                outcome = await self._attempt(judged, reads.NOTHING)
                 if not isinstance(outcome, Conflict):
                     return outcome
             self.guesses.learn(sender.name, groups, nothing_known=False)
@@ -256,7 +245,7 @@ class Intake:
             if not taken:
                 nothing_known = not (read.known.orders or read.known.patients)
                 self.guesses.learn(sender.name, groups, nothing_known=nothing_known)
-            outcome = await self._attempt(arrived, groups, sender, mapping, everything, read, taken)
+            outcome = await self._attempt(judged, read, taken)
             if not isinstance(outcome, Conflict):
                 return outcome
             # A number of ours that some sender has given already is passed over.
@@ -265,26 +254,18 @@ class Intake:
         raise StoreUnavailable("other messages kept changing the same records")
 
     async def _attempt(
-        self,
-        arrived: Arrival,
-        groups: Sequence[asked.Change],
-        sender: Sender,
-        mapping: str,
-        everything: Wanted,
-        read: reads.Read,
-        taken: int = 0,
+        self, judged: _Judged, read: reads.Read, taken: int = 0
     ) -> list[bytes] | Conflict:
         """Apply to what was read and commit, once; AA is given only after the commit.
 
         What other messages ask of the store in the same turn of the loop goes with it: one write,
         and one flush to the disk for all that has arrived there meanwhile.
         """
+        arrived, groups, sender, mapping, everything = judged
         known = replace(read.known, given=read.known.given + taken) if taken else read.known
         applied = apply_all(groups, known, sender)
         if read.guessed and applied.refused:
-            return Conflict(
-                ""
-            )  # perhaps a group is refused because it is not as new as was guessed
+            return Conflict("")  # perhaps it is refused for not being as new as was guessed
         await all_so_far()
         typed = {key for key, order in read.known.orders.items() if order.by_hand}
         found = linked(applied.known, read.exams.values(), self.rules, typed)
@@ -294,26 +275,19 @@ class Intake:
         verdict = verdict_on(arrived, groups, read, applied, mapping, self.answering)
         await all_so_far()
         news = News(self.current.mappings, self.ris, arrived.at)
-        outcome = await self.store.run(
-            commit(
-                consequences(
-                    everything,
-                    read,
-                    applied,
-                    at=arrived.at,
-                    keep=self.keep,
-                    guard=verdict.remembered(arrived),
-                    archived=verdict.archived,
-                    events=[
-                        *([] if arrived.was_accepted else news.unable(applied, arrived.digest)),
-                        *news.exams(found),
-                        *news.taken_over(applied.known, typed, arrived.digest),
-                    ],
-                    exams=[each.exam for each in found],
-                    refused_in_part=arrived.digest if verdict.refusal else "",
-                )
-            )
+        wished = consequences(
+            everything,
+            read,
+            applied,
+            at=arrived.at,
+            keep=self.keep,
+            guard=verdict.remembered(arrived),
+            archived=verdict.archived,
+            events=news.of(arrived, applied, found, typed),
+            exams=[each.exam for each in found],
+            refused_in_part=arrived.digest if verdict.refusal else "",
         )
+        outcome = await self.store.run(commit(wished))
         if isinstance(outcome, Repeat):
             self.metrics.repeat()
             return await self.answering.repeated(arrived, outcome.answer, mapping)
@@ -337,6 +311,29 @@ class Intake:
                 remedy="run the version of the broker that wrote it, then resend",
             )
         return read
+
+
+def _sender(arrived: Arrival, header: Header, source: Source) -> Sender:
+    return Sender(
+        header.sender,
+        source.issuer,
+        arrived.sent,
+        source.policies,
+        force=arrived.is_forced,
+        received=stamp(arrived.received),
+        replayed=arrived.again is not None,
+    )
+
+
+def _everything(groups: Sequence[asked.Change], sender: Sender) -> Wanted:
+    """Name all records that a message may be about."""
+    return wanted(
+        (group.attributes for group in groups),
+        sender.issuer,
+        orders_of_patients=any(reaches_orders(g) or is_by_patient(g) for g in groups),
+        namesakes=any(group.action in BY_NUMBER for group in groups),
+        given=any(group.numbering for group in groups),
+    )
 
 
 def _named(mappings: Mappings, header: Header, port: int) -> str:

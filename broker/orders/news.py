@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from broker.orders.arrival import Arrival
 from broker.orders.unable import notices
 from broker.rollout.announcing import announced
 from broker.rollout.current import Mappings
@@ -26,6 +27,17 @@ class News:
     mappings: Mappings
     ris: Sequence[Ris]
     at: datetime
+
+    def of(
+        self, arrived: Arrival, applied: Applied, found: Sequence[Linked], typed: set[str]
+    ) -> list[Event]:
+        """All that a message gives rise to; one that was accepted before has told what cannot end.
+
+        `found` are exams that were there before their orders, `typed` orders that were by hand.
+        """
+        cause = arrived.digest
+        unable = () if arrived.was_accepted else self.unable(applied, cause)
+        return [*unable, *self.exams(found), *self.taken_over(applied.known, typed, cause)]
 
     def unable(self, applied: Applied, cause: str) -> Iterator[Event]:
         """Tell of steps that order control can end no more."""

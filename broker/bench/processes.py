@@ -22,12 +22,16 @@ class Broker:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process has: open descriptors, threads, resident MiB, and its share of those."""
+    """What one process has: open descriptors, threads, resident MiB, and its share of those.
+
+    `heap_mib` is what is in no file: other programs on the machine neither take nor give any of it.
+    """
 
     descriptors: int
     threads: int
     resident_mib: float
     share_mib: float
+    heap_mib: float
 
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -91,19 +95,20 @@ def _cost(pid: int) -> Cost | None:
             len(list((place / "fd").iterdir())),
             len(list((place / "task").iterdir())),
             resident_mib,
-            _share_mib(place) or resident_mib,
+            _mib(place, "Pss") or resident_mib,
+            _mib(place, "Anonymous") or resident_mib,
         )
     except OSError:
         return None
 
 
-def _share_mib(place: Path) -> float:
-    """Its memory, of what it shares with others only its part (PSS); 0 where nobody tells."""
+def _mib(place: Path, name: str) -> float:
+    """A line of its memory: Pss, of what it shares only its part, or Anonymous; 0 where none is."""
     try:
         told = (place / "smaps_rollup").read_text()
     except OSError:
         return 0.0
-    return int(told.partition("\nPss:")[2].split()[0]) / 1024
+    return int(told.partition(f"\n{name}:")[2].split()[0]) / 1024
 
 
 def process(pid: int, name: str) -> int:

@@ -240,7 +240,7 @@ def run(
     def cost(at: float) -> Cost:
         noise = 0.3 * (int(at) % 3)
         grown = 100 + mib_per_h * at / 3600 + noise
-        return Cost(int(20 + descriptors_per_h * at / 3600), 4, grown, grown)
+        return Cost(int(20 + descriptors_per_h * at / 3600), 4, grown, grown, grown)
 
     moments = [5.0 * n for n in range(int(minutes * 12))]
     return [Sample(at, {"orders": cost(at), "redis": cost(9 * at)}, at, at) for at in moments]

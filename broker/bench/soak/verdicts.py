@@ -36,11 +36,14 @@ class Verdict:
 
 
 def memory(samples: Sequence[Sample]) -> Iterator[Verdict]:
-    """A verdict for each process but Redis, which holds what grows."""
+    """A verdict for each process but Redis, which holds what grows.
+
+    Its part of shared memory (PSS) would grow where another program ends that had a part as well.
+    """
     for name in _lasting(samples):
         if name == "redis":
             continue
-        points = [(each.at, each.costs[name].share_mib) for each in _warm(samples)]
+        points = [(each.at, each.costs[name].heap_mib) for each in _warm(samples)]
         slope = _per_hour(points)
         rule = f"slope after the first quarter at most {MOST_MIB_PER_H:g} MiB/h"
         good = slope <= MOST_MIB_PER_H if _is_enough(samples) else None
